@@ -1,0 +1,96 @@
+"""Call chains: the dotted path by which a message came, and the thread id it stands for.
+
+A chain reads from the outermost caller to the newest hop:
+`system.audit.@4f1c….external.auditor.#a09d….analyzer`. A hop is a listener's name,
+percent-escaped where it holds one of `. @ # %`. A *marker* is the id of a scope:
+`@` begins a conversation, `#` a scatter member. A marker belongs to the hops after
+it, so two conversations that walk the same path have different chains.
+"""
+
+import uuid
+from functools import lru_cache
+from hashlib import blake2b
+
+CONVERSATION_MARK = "@"
+MEMBER_MARK = "#"
+
+_ESCAPES = str.maketrans({"%": "%25", ".": "%2E", "@": "%40", "#": "%23"})
+
+
+@lru_cache(maxsize=4096)
+def escape_hop(name: str) -> str:
+    """*name* as one segment of a chain.
+
+    >>> escape_hop("calculator.add")
+    'calculator%2Eadd'
+    """
+    return name.translate(_ESCAPES)
+
+
+@lru_cache(maxsize=4096)
+def unescape_hop(segment: str) -> str:
+    """The listener's name behind one segment.
+
+    >>> unescape_hop("calculator%2Eadd")
+    'calculator.add'
+    """
+    if "%" not in segment:
+        return segment
+    for plain, escaped in ((".", "%2E"), ("@", "%40"), ("#", "%23"), ("%", "%25")):
+        segment = segment.replace(escaped, plain)
+    return segment
+
+
+def is_marker(segment: str) -> bool:
+    """True for a scope's marker, false for a hop."""
+    return segment[:1] in (CONVERSATION_MARK, MEMBER_MARK)
+
+
+def extend(chain: str, name: str) -> str:
+    """*chain* with one more hop, escaped; an empty chain starts one."""
+    hop = escape_hop(name)
+    return f"{chain}.{hop}" if chain else hop
+
+
+def conversation_chain(root: str, thread_id: str, initiator: str, target: str) -> str:
+    """The chain of a conversation's own thread, below *root* (which may be empty).
+
+    >>> conversation_chain("system.demo", "7", "external", "greeter")
+    'system.demo.@7.external.greeter'
+    """
+    marker = CONVERSATION_MARK + escape_hop(thread_id)
+    path = f"{marker}.{escape_hop(initiator)}.{escape_hop(target)}"
+    return f"{root}.{path}" if root else path
+
+
+def member_chain(chain: str, member: str, target: str) -> str:
+    """The chain of one scatter member, below the scatterer's own *chain*."""
+    return f"{chain}.{MEMBER_MARK}{escape_hop(member)}.{escape_hop(target)}"
+
+
+def thread_id_of(chain: str) -> str:
+    """The thread id that *chain* stands for, the same in every process.
+
+    A UUID of version 8 (RFC 9562) over the chain's BLAKE2b-128. Because it is
+    derived, two processes that first meet a chain at once agree without a lock,
+    and a hop that runs again after a crash opens the same threads.
+    """
+    raw = bytearray(blake2b(chain.encode(), digest_size=16).digest())
+    raw[6] = (raw[6] & 0x0F) | 0x80
+    raw[8] = (raw[8] & 0x3F) | 0x80
+    return str(uuid.UUID(bytes=bytes(raw)))
+
+
+def callers(chain: str) -> list[str]:
+    """The chains *chain* was called from, nearest first, without markers at their end.
+
+    >>> callers("system.demo.@7.external.greeter")
+    ['system.demo.@7.external', 'system.demo', 'system']
+    """
+    found: list[str] = []
+    rest = chain
+    while "." in rest:
+        rest, _, _ = rest.rpartition(".")
+        if not is_marker(rest.rpartition(".")[2]):
+            found.append(rest)
+    return found
