@@ -1,0 +1,1 @@
+"""The command `pump`: one file a subcommand."""

@@ -1,0 +1,96 @@
+"""`pump check`: is this organism sound, and what is in it?"""
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.cli.options import load, organism_argument
+from pipeline.organism import Listener, Organism
+
+DURABILITY_NOTE = "note: without appendfsync always, a Redis restart may lose the last 2 seconds"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One listener as the check shows it."""
+
+    name: str
+    kind: str
+    payload: str
+    runs: str
+    timeout_s: float | None
+    retries: int
+
+
+@click.command()
+@organism_argument
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def check(*, file: Path, as_json: bool) -> None:
+    """Check an organism and list its listeners.
+
+    Every mistake is printed, with its line; then the exit code is 2.
+    """
+    organism = load(file)
+    rows = [_row(listener, organism) for listener in organism.listeners]
+    if as_json:
+        click.echo(json.dumps(_summary(organism, rows)))
+    elif sys.stdout.isatty():
+        _print_table(organism, rows)
+    else:
+        for row in rows:
+            click.echo("\t".join(_cells(row)))
+    if organism.backend.backend_type == "redis":
+        click.echo(DURABILITY_NOTE, err=True)
+
+
+def _row(listener: Listener, organism: Organism) -> Row:
+    return Row(
+        name=listener.name,
+        kind="agent" if listener.agent else "handler",
+        payload=f"{listener.payload_class.__module__}.{listener.payload_class.__qualname__}",
+        runs=organism.executor_of(listener),
+        timeout_s=listener.timeout_s,
+        retries=listener.retries,
+    )
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    timeout = "-" if row.timeout_s is None else f"{row.timeout_s:g} s"
+    return (row.name, row.kind, row.payload, row.runs, timeout, str(row.retries))
+
+
+def _summary(organism: Organism, rows: list[Row]) -> dict[str, object]:
+    return {
+        "organism": organism.name,
+        "file": str(organism.path),
+        "backend": organism.backend.backend_type,
+        "listeners": [asdict(row) for row in rows],
+    }
+
+
+def _print_table(organism: Organism, rows: list[Row]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("Listener", style="cyan", overflow="fold")
+    table.add_column("Kind")
+    table.add_column("Payload", overflow="fold")
+    table.add_column("Runs in", no_wrap=True)
+    table.add_column("Timeout", justify="right", no_wrap=True)
+    table.add_column("Retries", justify="right")
+    for row in rows:
+        cells = _cells(row)
+        # On a terminal the class is enough; its module would crowd the rest out.
+        short = (*cells[:2], row.payload.rpartition(".")[2], *cells[3:])
+        table.add_row(*(Text(cell) for cell in short))
+    count = f"{len(rows)} listener{'' if len(rows) == 1 else 's'}"
+    console = Console(highlight=False)
+    console.print(Text(organism.name, style="bold"), f"on {organism.backend.backend_type}, {count}")
+    console.print()
+    console.print(table)
+    console.print()
+    console.print(Text("No mistakes found.", style="green"))
