@@ -1,0 +1,297 @@
+"""The wire codec: every byte that another process may read is written here.
+
+A *typed payload* is a MessagePack array of the type's name and the dataclass. A
+*record* is a typed payload or a larger body behind a header: format version, flags,
+and with a signing key a tag. Nothing is unpickled unless the organism says so and signs.
+"""
+
+import hmac
+import pickle
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any, Literal
+
+import msgspec
+
+from backends.errors import CodecError, RecordVersionError, SignatureError
+from backends.slots import BufferSlot, SlotMetadata
+from backends.types import TypeRegistry, name_of
+
+#: Format version, the first byte of every record.
+VERSION = 1
+_UNSIGNED = bytes((VERSION, 0))
+_SIGNED = bytes((VERSION, 1))
+#: 128 bits: forging needs some 2**127 tries (RFC 7693, keyed BLAKE2b).
+TAG_BYTES = 16
+_MAX_KEY_BYTES = 64
+
+Format = Literal["msgpack", "pickle"]
+
+_encoder = msgspec.msgpack.Encoder()
+_TypedPayload = tuple[str, msgspec.Raw]
+_typed_decoder: msgspec.msgpack.Decoder[_TypedPayload] = msgspec.msgpack.Decoder(_TypedPayload)
+#: Every type this process has declared or encoded.
+_process_types = TypeRegistry()
+
+
+class _SlotBody(msgspec.Struct, array_like=True, frozen=True):
+    payload: msgspec.Raw
+    thread_id: str
+    from_id: str
+    to_id: str
+    slot_index: int
+    #: Seconds since the epoch, or the text of a slot made elsewhere.
+    timestamp: float | str
+    #: Empty where it is the bare name of the payload's type.
+    payload_type: str = ""
+    own_name: str | None = None
+    is_self_call: bool = False
+    usage_instructions: str = ""
+
+
+_slot_decoder = msgspec.msgpack.Decoder(_SlotBody)
+
+
+class Codec:
+    """Encodes payloads, seals records and takes both apart again.
+
+    Args:
+        keys: signing keys; the first signs, all verify. Empty: records carry no tag.
+        realm: what the keys are for, usually the backend's prefix; part of every tag,
+            so a record of one tenant is no record of another.
+        types: what may come off the wire; by default what this process has declared.
+
+    Raises:
+        ValueError: *format* is `pickle` and there is no key, or is neither.
+    """
+
+    def __init__(
+        self,
+        *,
+        keys: Sequence[str | bytes] = (),
+        realm: str = "",
+        format: Format = "msgpack",  # noqa: A002 - the name of the setting
+        types: TypeRegistry | None = None,
+    ) -> None:
+        if format not in ("msgpack", "pickle"):
+            raise ValueError(f"serialization.format must be msgpack or pickle, got {format!r}")
+        self._keys = [_key_bytes(key) for key in keys if key]
+        if format == "pickle" and not self._keys:
+            raise ValueError(
+                "serialization.format: pickle needs serialization.signing_key: whoever can"
+                " write an unsigned record could run code here"
+            )
+        self._pickles = format == "pickle"
+        self._realm = realm
+        self.types = types if types is not None else _process_types
+
+    @property
+    def signs(self) -> bool:
+        """True when records carry a tag, and one without is refused."""
+        return bool(self._keys)
+
+    def encode(self, payload: Any) -> bytes:
+        """*payload*, a dataclass instance, as a typed payload.
+
+        Its class may come off the wire from now on.
+
+        Raises:
+            CodecError: not a dataclass, or a value in it can't be encoded.
+        """
+        cls = type(payload)
+        name = self.types.declare(cls)
+        form = self.types.form_of(cls)
+        try:
+            if self._pickles and form is None:
+                return _encoder.encode((name, pickle.dumps(payload)))
+            return _encoder.encode((name, form.to_wire(self, payload) if form else payload))
+        except (TypeError, ValueError, OverflowError, RecursionError, AttributeError) as exc:
+            raise CodecError(f"{name} can't be encoded: {exc}") from exc
+        except pickle.PicklingError as exc:
+            raise CodecError(f"{name} can't be pickled") from exc
+
+    def decode(self, typed: bytes | msgspec.Raw) -> Any:
+        """The payload behind a typed payload.
+
+        Raises:
+            UnknownTypeError: its type was not declared.
+            CodecError: the bytes are damaged or don't fit the type.
+        """
+        name, raw = _split(typed)
+        entry = self.types.entry(name)
+        try:
+            if self._pickles and entry.form is None:
+                value = pickle.loads(msgspec.msgpack.decode(raw, type=bytes))  # noqa: S301 - opt-in, and its record's tag was verified
+            else:
+                value = entry.decoder.decode(raw)
+        except (msgspec.MsgspecError, RecursionError) as exc:
+            raise CodecError(f"{name} can't be decoded: {exc}") from exc
+        except Exception as exc:
+            # A class's own __post_init__ may raise anything at all.
+            raise CodecError(f"{name} can't be built: {type(exc).__name__}: {exc}") from exc
+        return entry.form.from_wire(self, value) if entry.form else value
+
+    def type_of(self, typed: bytes | msgspec.Raw) -> type:
+        """The class of a typed payload, without decoding it.
+
+        Raises:
+            CodecError: as `decode`.
+        """
+        return self.types.entry(_split(typed)[0]).cls
+
+    def seal(self, body: bytes, *place: str) -> bytes:
+        """*body* as a record that is only valid at *place* (kind, then ids)."""
+        if not self._keys:
+            return _UNSIGNED + body
+        return _SIGNED + self._tag(self._keys[0], body, place) + body
+
+    def open(self, record: bytes, *place: str) -> bytes:
+        """The body of a record sealed at the same *place*.
+
+        Raises:
+            RecordVersionError: written by a release with another format.
+            SignatureError: unsigned though a key is set, signed though none is, or forged.
+        """
+        if len(record) < len(_SIGNED) or record[0] != VERSION:
+            found = record[0] if record else "nothing"
+            raise RecordVersionError(f"record format {found} is unknown; this release reads 1")
+        if record[1] not in (0, 1):
+            raise RecordVersionError(f"record flags {record[1]} are unknown to this release")
+        signed = record[1] == 1
+        if signed != self.signs:
+            raise SignatureError(
+                "a signed record, but no serialization.signing_key is set"
+                if signed
+                else "an unsigned record, but serialization.signing_key is set"
+            )
+        if not signed:
+            return record[2:]
+        tag, body = record[2 : 2 + TAG_BYTES], record[2 + TAG_BYTES :]
+        if any(hmac.compare_digest(tag, self._tag(key, body, place)) for key in self._keys):
+            return body
+        raise SignatureError(f"a {place[0] if place else ''} record's signature does not match")
+
+    def _tag(self, key: bytes, body: bytes, place: Sequence[str]) -> bytes:
+        mac = blake2b(_encoder.encode((self._realm, *place)), digest_size=TAG_BYTES, key=key)
+        mac.update(body)
+        return mac.digest()
+
+    def seal_slot(  # noqa: PLR0913 - one argument for each thing a slot tells
+        self,
+        typed: bytes,
+        thread_id: str,
+        from_id: str,
+        to_id: str,
+        *,
+        own_name: str | None = None,
+        is_self_call: bool = False,
+        usage_instructions: str = "",
+    ) -> bytes:
+        """A slot made now, whose payload is already encoded, for its thread's buffer.
+
+        Its index is the position it gets there.
+        """
+        body = _SlotBody(
+            msgspec.Raw(typed),
+            thread_id,
+            from_id,
+            to_id,
+            -1,
+            time.time(),
+            "",
+            own_name,
+            is_self_call,
+            usage_instructions,
+        )
+        return self.seal(_encoder.encode(body), "slot")
+
+    def seal_whole_slot(self, slot: BufferSlot) -> bytes:
+        """*slot* as a record, its metadata kept to the letter."""
+        metadata = slot.metadata
+        body = _SlotBody(
+            msgspec.Raw(self.encode(slot.payload)),
+            metadata.thread_id,
+            metadata.from_id,
+            metadata.to_id,
+            metadata.slot_index,
+            metadata.timestamp,
+            metadata.payload_type,
+            metadata.own_name,
+            metadata.is_self_call,
+            metadata.usage_instructions,
+        )
+        return self.seal(_encoder.encode(body), "slot")
+
+    def open_slot(self, record: bytes) -> tuple[SlotMetadata, msgspec.Raw]:
+        """A slot's metadata and its typed payload, not yet decoded.
+
+        Raises:
+            CodecError: as `open`, or the bytes are damaged.
+        """
+        try:
+            body = _slot_decoder.decode(self.open(record, "slot"))
+        except msgspec.MsgspecError as exc:
+            raise CodecError(f"a slot can't be decoded: {exc}") from exc
+        metadata = SlotMetadata(
+            thread_id=body.thread_id,
+            from_id=body.from_id,
+            to_id=body.to_id,
+            slot_index=body.slot_index,
+            timestamp=_iso(body.timestamp),
+            payload_type=body.payload_type or _split(body.payload)[0].rpartition(".")[2],
+            own_name=body.own_name,
+            is_self_call=body.is_self_call,
+            usage_instructions=body.usage_instructions,
+        )
+        return metadata, body.payload
+
+
+def _iso(timestamp: float | str) -> str:
+    if isinstance(timestamp, str):
+        return timestamp
+    return datetime.fromtimestamp(timestamp, UTC).isoformat()
+
+
+def _key_bytes(key: str | bytes) -> bytes:
+    raw = key.encode() if isinstance(key, str) else key
+    return raw if len(raw) <= _MAX_KEY_BYTES else blake2b(raw).digest()
+
+
+def _split(typed: bytes | msgspec.Raw) -> _TypedPayload:
+    try:
+        return _typed_decoder.decode(typed)
+    except msgspec.MsgspecError as exc:
+        raise CodecError(f"a payload can't be decoded: {exc}") from exc
+
+
+_default = Codec()
+
+
+def default_codec() -> Codec:
+    """The process's unsigned codec, for those who pass none."""
+    return _default
+
+
+def serialize_slot(slot: BufferSlot, codec: Codec | None = None) -> bytes:
+    """*slot* as a record.
+
+    Raises:
+        CodecError: the payload is no dataclass, or a value in it can't be encoded.
+    """
+    return (codec or _default).seal_whole_slot(slot)
+
+
+def deserialize_slot(data: bytes, codec: Codec | None = None) -> BufferSlot:
+    """The slot behind a record.
+
+    Raises:
+        CodecError: unknown version or type, forged, or damaged.
+    """
+    codec = codec or _default
+    metadata, typed = codec.open_slot(data)
+    return BufferSlot(codec.decode(typed), metadata)
+
+
+__all__ = ["Codec", "default_codec", "deserialize_slot", "name_of", "serialize_slot"]

@@ -1,0 +1,106 @@
+"""Which classes may come off the wire, and how each is decoded.
+
+A record names its type; the name is looked up here and nowhere else, so nothing
+is ever imported because a message said so.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, is_dataclass
+from threading import Lock
+from types import ModuleType
+from typing import Any
+
+import msgspec
+
+from backends.errors import CodecError, UnknownTypeError
+
+
+def name_of(cls: type) -> str:
+    """The name *cls* has on the wire: its module and qualified name.
+
+    A spawned child knows its parent's `__main__` as `__mp_main__`; both read `__main__`.
+    """
+    module = "__main__" if cls.__module__ == "__mp_main__" else cls.__module__
+    return f"{module}.{cls.__qualname__}"
+
+
+@dataclass(frozen=True, slots=True)
+class WireForm:
+    """How a class that is not plain data travels: as `shape`, converted on either side.
+
+    Both functions also get the codec at work, for the payloads nested in theirs.
+    """
+
+    shape: Any
+    to_wire: Callable[[Any, Any], Any]
+    from_wire: Callable[[Any, Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    cls: type
+    decoder: msgspec.msgpack.Decoder[Any]
+    form: WireForm | None
+
+
+class TypeRegistry:
+    """The types declared in one process. Safe from many threads."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, _Entry] = {}
+        self._names: dict[type, str] = {}
+        self._lock = Lock()
+
+    def declare(self, cls: type, form: WireForm | None = None) -> str:
+        """Let *cls* come off the wire; its wire name.
+
+        Raises:
+            CodecError: *cls* is no dataclass, or has a field that can't be decoded.
+        """
+        known = self._names.get(cls)
+        if known is not None:
+            return known
+        if not is_dataclass(cls):
+            raise CodecError(f"{name_of(cls)} is not a dataclass; payloads must be dataclasses")
+        name = name_of(cls)
+        try:
+            decoder = msgspec.msgpack.Decoder(form.shape if form else cls)
+        except (TypeError, NameError) as exc:
+            raise CodecError(f"{name} can't be decoded: {exc}") from exc
+        with self._lock:
+            self._entries[name] = _Entry(cls, decoder, form)
+            self._names[cls] = name
+        return name
+
+    def declare_module(self, module: ModuleType) -> None:
+        """Let every dataclass that *module* defines or imports come off the wire.
+
+        A dataclass that can't be decoded is left out: it may never be a payload.
+        """
+        for value in list(vars(module).values()):
+            if isinstance(value, type) and is_dataclass(value):
+                try:
+                    self.declare(value)
+                except CodecError:
+                    continue
+
+    def entry(self, name: str) -> _Entry:
+        """What was declared under *name*.
+
+        Raises:
+            UnknownTypeError: nothing was.
+        """
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise UnknownTypeError(
+                f"type {name!r} is not declared by this organism; use it as a payload_class"
+                " or add its module to serialization.modules"
+            ) from None
+
+    def form_of(self, cls: type) -> WireForm | None:
+        """How instances of a declared *cls* travel; None for plain data."""
+        return self._entries[self._names[cls]].form
+
+    def __iter__(self) -> Iterator[type]:
+        return iter(tuple(self._names))
