@@ -13,6 +13,8 @@ from hashlib import blake2b
 
 CONVERSATION_MARK = "@"
 MEMBER_MARK = "#"
+#: Sets apart the second and later listeners that share a broadcast name: `log~1`.
+COPY_MARK = "~"
 
 _ESCAPES = str.maketrans({"%": "%25", ".": "%2E", "@": "%40", "#": "%23"})
 
@@ -71,26 +73,66 @@ def member_chain(chain: str, member: str, target: str) -> str:
 def thread_id_of(chain: str) -> str:
     """The thread id that *chain* stands for, the same in every process.
 
-    A UUID of version 8 (RFC 9562) over the chain's BLAKE2b-128. Because it is
-    derived, two processes that first meet a chain at once agree without a lock,
-    and a hop that runs again after a crash opens the same threads.
+    A conversation's own thread keeps the id in its marker. Any other is a UUID of
+    version 8 (RFC 9562) over the chain's BLAKE2b-128. Because it is derived, two
+    processes that first meet a chain at once agree without a lock, and a hop that
+    runs again after a crash opens the same threads.
+
+    >>> thread_id_of("system.demo.@7.external.greeter")
+    '7'
     """
+    head, _, target = chain.rpartition(".")
+    marker = head.rpartition(".")[0].rpartition(".")[2]
+    if marker.startswith(CONVERSATION_MARK) and COPY_MARK not in target:
+        return unescape_hop(marker[1:])
     raw = bytearray(blake2b(chain.encode(), digest_size=16).digest())
     raw[6] = (raw[6] & 0x0F) | 0x80
     raw[8] = (raw[8] & 0x3F) | 0x80
     return str(uuid.UUID(bytes=bytes(raw)))
 
 
+def conversation_of(chain: str) -> str | None:
+    """The id of the conversation *chain* belongs to; None outside of one.
+
+    >>> conversation_of("system.demo.@7.external.greeter.clock")
+    '7'
+    """
+    for segment in chain.split("."):
+        if segment.startswith(CONVERSATION_MARK):
+            return unescape_hop(segment[1:])
+    return None
+
+
+def last_hop(chain: str) -> str:
+    """The name of the newest hop.
+
+    >>> last_hop("system.demo.calculator%2Eadd")
+    'calculator.add'
+    """
+    return unescape_hop(chain.rpartition(".")[2])
+
+
+def caller_of(chain: str) -> str | None:
+    """The chain that the newest hop was called from; None when there is none.
+
+    >>> caller_of("system.demo.@7.external.auditor.#1.analyzer")
+    'system.demo.@7.external.auditor'
+    """
+    rest = chain.rpartition(".")[0]
+    while is_marker(rest.rpartition(".")[2]):
+        rest = rest.rpartition(".")[0]
+    return rest or None
+
+
 def callers(chain: str) -> list[str]:
-    """The chains *chain* was called from, nearest first, without markers at their end.
+    """Every chain that *chain* was called from, nearest first.
 
     >>> callers("system.demo.@7.external.greeter")
     ['system.demo.@7.external', 'system.demo', 'system']
     """
     found: list[str] = []
-    rest = chain
-    while "." in rest:
-        rest, _, _ = rest.rpartition(".")
-        if not is_marker(rest.rpartition(".")[2]):
-            found.append(rest)
+    caller = caller_of(chain)
+    while caller is not None:
+        found.append(caller)
+        caller = caller_of(caller)
     return found

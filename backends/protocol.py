@@ -160,3 +160,7 @@ class ConversationStore(Protocol):
     def forget(self, thread_ids: list[str]) -> None:
         """Delete slots and registry entries of these threads."""
         ...
+
+
+class Backend(SharedBackend, ConversationStore, Protocol):
+    """What the factory makes: both contracts in one object."""

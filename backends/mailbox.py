@@ -1,0 +1,174 @@
+"""The mailbox: where a message waits until its hop is done, and how hops are counted.
+
+A *hop* is one run of one handler. Every message belongs to a *scope*: an injected
+message opens one, and so does each member of a scatter. A scope counts its messages
+that wait or run, plus one for every member scope still open below it; at zero it is
+closed. So the end of a conversation is known, not guessed.
+"""
+
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from backends.protocol import SlotRecord
+
+
+class Envelope(msgspec.Struct, frozen=True, array_like=True):
+    """One message on its way. `payload` is opaque here."""
+
+    #: Derived from the hop that sent it, so a hop that runs again sends the same ids.
+    id: str
+    conversation: str
+    scope: str
+    chain: str
+    thread_id: str
+    #: The listener, or the copy of one that shares its name.
+    to: str
+    from_id: str
+    payload: bytes
+    #: 1 on the first run.
+    attempt: int = 1
+    #: True for what came in at the door, not from a handler.
+    is_from_outside: bool = False
+
+
+class Answer(msgspec.Struct, frozen=True, array_like=True):
+    """How a scope was answered: a payload, or an error as a payload."""
+
+    is_error: bool
+    payload: bytes
+
+
+class Scatter(msgspec.Struct, frozen=True, array_like=True):
+    """Members to run, each in a scope of its own, and whom to tell when all are done.
+
+    `reply_to` is an envelope without payload; the mailbox hands it back in `Gathering`.
+    """
+
+    reply_to: Envelope
+    members: list[Envelope]
+
+
+class Gathering(msgspec.Struct, frozen=True, array_like=True):
+    """A scatter all of whose members are done; taken and settled like a message.
+
+    `answers` has one entry per member, None where it ended without answering.
+    """
+
+    reply_to: Envelope
+    answers: list[Answer | None]
+
+    @property
+    def scope(self) -> str:
+        """The scatterer's scope."""
+        return self.reply_to.scope
+
+    @property
+    def is_from_outside(self) -> bool:
+        """Never: a scatter begins with a handler."""
+        return False
+
+
+Work = Envelope | Gathering
+
+
+class Opening(NamedTuple):
+    """A message from outside, with the slots to write as it enters.
+
+    More than one envelope where listeners share the name. All have one scope.
+    """
+
+    envelopes: list[Envelope]
+    slots: list[SlotRecord]
+    #: Deduplicates: a second opening with the same id joins the first one's scope.
+    message_id: str | None = None
+
+
+class Opened(NamedTuple):
+    """What became of an opening."""
+
+    conversation: str
+    scope: str
+    is_duplicate: bool = False
+    #: True when this opened the conversation, or opened it again.
+    is_new: bool = True
+    #: For a duplicate: whether the first one's scope has ended, and its answer.
+    is_closed: bool = False
+    answer: Answer | None = None
+
+
+class Settlement(NamedTuple):
+    """Everything one hop does to the system; applied in one step, or not at all."""
+
+    taken: Work
+    slots: list[SlotRecord]
+    sends: list[Envelope]
+    scatters: list[Scatter]
+    #: Answers to the scope of *taken*; the first one a scope gets counts.
+    answers: list[Answer]
+
+
+class Effects(NamedTuple):
+    """What a settlement brought about outside the messages themselves."""
+
+    #: Root scopes that got their first answer.
+    answered: list[tuple[str, Answer]]
+    #: Root scopes that closed, answered or not.
+    closed_scopes: list[str]
+    closed_conversations: list[str]
+    #: Answers nobody waited for any more.
+    dropped_answers: int = 0
+
+
+class Mailbox(Protocol):
+    """Where messages wait. Used from one event loop.
+
+    Any method may raise `BackendUnavailableError`.
+    """
+
+    @property
+    def waiting(self) -> int:
+        """Messages that wait to be taken, as far as this process knows."""
+        ...
+
+    @property
+    def open_conversations(self) -> int:
+        """Conversations with work waiting or running."""
+        ...
+
+    @property
+    def window(self) -> int:
+        """How many messages one pump may hold untaken work of at a time."""
+        ...
+
+    async def start(self) -> None:
+        """Begin to serve; called once."""
+        ...
+
+    async def open(self, opening: Opening) -> Opened:
+        """Accept messages from outside; once this returns they are kept.
+
+        Raises:
+            BufferFullError: the thread has no room for the slot; nothing was stored.
+        """
+        ...
+
+    async def take(self, limit: int) -> list[Work]:
+        """Wait until something can be taken; at least one, at most *limit*, oldest first."""
+        ...
+
+    async def settle(self, settlement: Settlement) -> Effects:
+        """Apply everything a hop did in one step.
+
+        Raises:
+            BufferFullError: a thread has no room for its slots; nothing was applied.
+        """
+        ...
+
+    async def defer(self, envelope: Envelope, delay_s: float) -> None:
+        """Put a taken message back, to be taken again after *delay_s* seconds."""
+        ...
+
+    async def stop(self) -> int:
+        """Stop serving; how many waiting messages are lost with it."""
+        ...

@@ -1,0 +1,165 @@
+"""The mailbox of a single process: messages and counts in memory, slots in a backend."""
+
+import asyncio
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from backends.errors import BackendError
+from backends.mailbox import Effects, Envelope, Opened, Opening, Settlement, Work
+from backends.protocol import ConversationStore
+from backends.scopes import ScopeTable
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+#: Open conversations are refreshed this many times within one time to live.
+_REFRESHES_PER_TTL = 3
+
+
+class MemoryMailbox:
+    """A `Mailbox` whose messages die with the process.
+
+    Args:
+        store: where slots are written; not closed here.
+        ttl_s: the store's time to live, 0 for never; open conversations outlive it.
+        keep_closed: how many ended conversations are kept in the store.
+        offload: the store blocks, so write to it from a thread.
+    """
+
+    #: Untaken work and held work are the same memory: one pump may hold it all.
+    window = 2**31
+
+    def __init__(
+        self, store: ConversationStore, *, ttl_s: float, keep_closed: int, offload: bool
+    ) -> None:
+        self._store = store
+        self._ttl_s = ttl_s
+        self._keep_closed = keep_closed
+        #: One thread, so that writes reach the store in the order they were made.
+        self._writer = ThreadPoolExecutor(1, "mailbox") if offload else None
+        self._opening = asyncio.Lock()
+        self._scopes = ScopeTable()
+        self._queue: deque[Work] = deque()
+        #: Closed conversations and when each closed, oldest first.
+        self._closed: OrderedDict[str, float] = OrderedDict()
+        self._timers: set[asyncio.TimerHandle] = set()
+        self._wakeup: asyncio.Future[None] | None = None
+        self._refresher: asyncio.Task[None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Messages in the queue, and those whose retry is due later."""
+        return len(self._queue) + len(self._timers)
+
+    @property
+    def open_conversations(self) -> int:
+        """Conversations with work waiting or running."""
+        return self._scopes.open_count
+
+    async def start(self) -> None:
+        """Keep open conversations from expiring."""
+        if self._ttl_s:
+            self._refresher = asyncio.create_task(self._refresh(), name="mailbox refresh")
+
+    async def open(self, opening: Opening) -> Opened:
+        """Accept messages from outside."""
+        async with self._opening:
+            duplicate = self._scopes.find_duplicate(opening.message_id)
+            if duplicate:
+                return duplicate
+            conversation_id = opening.envelopes[0].conversation
+            closed_at = self._closed.pop(conversation_id, None)
+            try:
+                await self._call(lambda: self._store.record(opening.slots))
+            except BaseException:
+                if closed_at is not None:
+                    self._closed[conversation_id] = closed_at
+                raise
+            opened = self._scopes.open(opening)
+        self._put(opening.envelopes)
+        return opened
+
+    async def take(self, limit: int) -> list[Work]:
+        """Wait until something can be taken."""
+        while not self._queue:
+            self._wakeup = asyncio.get_running_loop().create_future()
+            await self._wakeup
+        count = min(limit, len(self._queue))
+        return [self._queue.popleft() for _ in range(count)]
+
+    async def settle(self, settlement: Settlement) -> Effects:
+        """Apply everything a hop did."""
+        if settlement.slots:
+            await self._call(lambda: self._store.record(settlement.slots))
+        ready, effects = self._scopes.apply(settlement)
+        if ready:
+            self._put(ready)
+        if effects.closed_conversations:
+            await self._retire(effects.closed_conversations)
+        return effects
+
+    async def defer(self, envelope: Envelope, delay_s: float) -> None:
+        """Queue *envelope* again after *delay_s* seconds."""
+        loop = asyncio.get_running_loop()
+        handle: asyncio.TimerHandle
+
+        def put_back() -> None:
+            self._timers.discard(handle)
+            self._put([envelope])
+
+        handle = loop.call_later(delay_s, put_back)
+        self._timers.add(handle)
+
+    async def stop(self) -> int:
+        """Stop the timers; how many waiting messages are lost."""
+        lost = self.waiting
+        for handle in self._timers:
+            handle.cancel()
+        self._timers.clear()
+        self._queue.clear()
+        if self._refresher is not None:
+            self._refresher.cancel()
+            await asyncio.gather(self._refresher, return_exceptions=True)
+        if self._writer is not None:
+            self._writer.shutdown()
+        return lost
+
+    def _put(self, work: list[Work] | list[Envelope]) -> None:
+        self._queue.extend(work)
+        if self._wakeup is not None and not self._wakeup.done():
+            self._wakeup.set_result(None)
+
+    async def _call(self, action: Callable[[], T]) -> T:
+        if self._writer is None:
+            return action()
+        return await asyncio.get_running_loop().run_in_executor(self._writer, action)
+
+    async def _retire(self, conversations: list[str]) -> None:
+        """Note what has closed, and delete what is beyond the number or the age kept."""
+        now = asyncio.get_running_loop().time()
+        for conversation_id in conversations:
+            self._closed[conversation_id] = now
+        gone: list[str] = []
+        while self._closed:
+            oldest, closed_at = next(iter(self._closed.items()))
+            is_stale = bool(self._ttl_s) and now - closed_at > self._ttl_s
+            if len(self._closed) <= self._keep_closed and not is_stale:
+                break
+            del self._closed[oldest]
+            gone += self._scopes.forget(oldest).threads
+        if gone:
+            await self._call(lambda: self._store.forget(gone))
+
+    async def _refresh(self) -> None:
+        while True:
+            await asyncio.sleep(self._ttl_s / _REFRESHES_PER_TTL)
+            threads = self._scopes.open_threads()
+            try:
+                await self._call(partial(self._store.refresh, threads))
+            except BackendError as exc:
+                log.warning("threads not refreshed", extra={"action": "refresh", "reason": exc})
