@@ -7,7 +7,7 @@ percent-escaped where it holds one of `. @ # %`. A *marker* is the id of a scope
 it, so two conversations that walk the same path have different chains.
 """
 
-import uuid
+import random
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -16,6 +16,8 @@ MEMBER_MARK = "#"
 #: Sets apart the second and later listeners that share a broadcast name: `log~1`.
 COPY_MARK = "~"
 
+#: A hexadecimal digit with its upper two bits set to a UUID's variant, 10.
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 _ESCAPES = str.maketrans({"%": "%25", ".": "%2E", "@": "%40", "#": "%23"})
 
 
@@ -70,6 +72,19 @@ def member_chain(chain: str, member: str, target: str) -> str:
     return f"{chain}.{MEMBER_MARK}{escape_hop(member)}.{escape_hop(target)}"
 
 
+def new_thread_id() -> str:
+    """A thread id nobody has had: a random UUID of version 4 (RFC 9562).
+
+    Not a secret, so it need not cost a system call; forks seed themselves anew.
+    """
+    return _uuid(f"{random.getrandbits(128):032x}", "4")
+
+
+def _uuid(raw: str, version: str) -> str:
+    variant = _VARIANT[raw[16]]
+    return f"{raw[:8]}-{raw[8:12]}-{version}{raw[13:16]}-{variant}{raw[17:20]}-{raw[20:]}"
+
+
 def thread_id_of(chain: str) -> str:
     """The thread id that *chain* stands for, the same in every process.
 
@@ -83,12 +98,9 @@ def thread_id_of(chain: str) -> str:
     """
     head, _, target = chain.rpartition(".")
     marker = head.rpartition(".")[0].rpartition(".")[2]
-    if marker.startswith(CONVERSATION_MARK) and COPY_MARK not in target:
+    if marker[:1] == CONVERSATION_MARK and COPY_MARK not in target:
         return unescape_hop(marker[1:])
-    raw = bytearray(blake2b(chain.encode(), digest_size=16).digest())
-    raw[6] = (raw[6] & 0x0F) | 0x80
-    raw[8] = (raw[8] & 0x3F) | 0x80
-    return str(uuid.UUID(bytes=bytes(raw)))
+    return _uuid(blake2b(chain.encode(), digest_size=16).hexdigest(), "8")
 
 
 def conversation_of(chain: str) -> str | None:
@@ -124,15 +136,12 @@ def caller_of(chain: str) -> str | None:
     return rest or None
 
 
-def callers(chain: str) -> list[str]:
+@lru_cache(maxsize=16384)
+def callers(chain: str) -> tuple[str, ...]:
     """Every chain that *chain* was called from, nearest first.
 
     >>> callers("system.demo.@7.external.greeter")
-    ['system.demo.@7.external', 'system.demo', 'system']
+    ('system.demo.@7.external', 'system.demo', 'system')
     """
-    found: list[str] = []
     caller = caller_of(chain)
-    while caller is not None:
-        found.append(caller)
-        caller = caller_of(caller)
-    return found
+    return (caller, *callers(caller)) if caller else ()

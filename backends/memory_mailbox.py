@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from typing import TypeVar
 
 from backends.errors import BackendError
 from backends.mailbox import Effects, Envelope, Opened, Opening, Settlement, Work
-from backends.protocol import ConversationStore
+from backends.protocol import ConversationStore, SlotRecord
 from backends.scopes import ScopeTable
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ class MemoryMailbox:
         self._keep_closed = keep_closed
         #: One thread, so that writes reach the store in the order they were made.
         self._writer = ThreadPoolExecutor(1, "mailbox") if offload else None
-        self._opening = asyncio.Lock()
+        self._deduplicating = asyncio.Lock()
         self._scopes = ScopeTable()
         self._queue: deque[Work] = deque()
         #: Closed conversations and when each closed, oldest first.
@@ -68,19 +69,22 @@ class MemoryMailbox:
 
     async def open(self, opening: Opening) -> Opened:
         """Accept messages from outside."""
-        async with self._opening:
+        if opening.message_id is None:
+            return await self._enter(opening)
+        async with self._deduplicating:
             duplicate = self._scopes.find_duplicate(opening.message_id)
-            if duplicate:
-                return duplicate
-            conversation_id = opening.envelopes[0].conversation
-            closed_at = self._closed.pop(conversation_id, None)
-            try:
-                await self._call(lambda: self._store.record(opening.slots))
-            except BaseException:
-                if closed_at is not None:
-                    self._closed[conversation_id] = closed_at
-                raise
-            opened = self._scopes.open(opening)
+            return duplicate or await self._enter(opening)
+
+    async def _enter(self, opening: Opening) -> Opened:
+        conversation_id = opening.envelopes[0].conversation
+        closed_at = self._closed.pop(conversation_id, None)
+        try:
+            await self._record(opening.slots)
+        except BaseException:
+            if closed_at is not None:
+                self._closed[conversation_id] = closed_at
+            raise
+        opened = self._scopes.open(opening)
         self._put(opening.envelopes)
         return opened
 
@@ -95,7 +99,7 @@ class MemoryMailbox:
     async def settle(self, settlement: Settlement) -> Effects:
         """Apply everything a hop did."""
         if settlement.slots:
-            await self._call(lambda: self._store.record(settlement.slots))
+            await self._record(settlement.slots)
         ready, effects = self._scopes.apply(settlement)
         if ready:
             self._put(ready)
@@ -134,6 +138,12 @@ class MemoryMailbox:
         if self._wakeup is not None and not self._wakeup.done():
             self._wakeup.set_result(None)
 
+    async def _record(self, slots: list[SlotRecord]) -> None:
+        if self._writer is None:
+            self._store.record(slots)
+        else:
+            await self._call(partial(self._store.record, slots))
+
     async def _call(self, action: Callable[[], T]) -> T:
         if self._writer is None:
             return action()
@@ -141,19 +151,21 @@ class MemoryMailbox:
 
     async def _retire(self, conversations: list[str]) -> None:
         """Note what has closed, and delete what is beyond the number or the age kept."""
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         for conversation_id in conversations:
             self._closed[conversation_id] = now
         gone: list[str] = []
-        while self._closed:
-            oldest, closed_at = next(iter(self._closed.items()))
-            is_stale = bool(self._ttl_s) and now - closed_at > self._ttl_s
-            if len(self._closed) <= self._keep_closed and not is_stale:
-                break
-            del self._closed[oldest]
+        while self._closed and (len(self._closed) > self._keep_closed or self._has_expired(now)):
+            oldest, _ = self._closed.popitem(last=False)
             gone += self._scopes.forget(oldest).threads
-        if gone:
-            await self._call(lambda: self._store.forget(gone))
+        if gone and self._writer is None:
+            self._store.forget(gone)
+        elif gone:
+            await self._call(partial(self._store.forget, gone))
+
+    def _has_expired(self, now: float) -> bool:
+        """True when the store no longer has the conversation that closed first."""
+        return bool(self._ttl_s) and now - next(iter(self._closed.values())) > self._ttl_s
 
     async def _refresh(self) -> None:
         while True:

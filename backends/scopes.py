@@ -82,7 +82,8 @@ class ScopeTable:
         is_new = conversation.open_scopes == 0
         self.open_count += is_new
         conversation.open_scopes += 1
-        conversation.threads.update(slot.thread_id for slot in opening.slots)
+        for slot in opening.slots:
+            conversation.threads.add(slot.thread_id)
         scope = _Scope(first.scope, conversation, units=len(opening.envelopes))
         self._scopes[scope.id] = scope
         if opening.message_id is not None:
@@ -93,7 +94,9 @@ class ScopeTable:
     def apply(self, settlement: Settlement) -> tuple[list[Work], Effects]:
         """Count one hop: the work that can be taken now, and what else came of it."""
         scope = self._scopes[settlement.taken.scope]
-        scope.conversation.threads.update(slot.thread_id for slot in settlement.slots)
+        threads = scope.conversation.threads
+        for slot in settlement.slots:
+            threads.add(slot.thread_id)
         ready: list[Work] = list(settlement.sends)
         effects = Effects([], [], [])
         scope.units += len(settlement.sends)

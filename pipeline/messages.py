@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
+import msgspec
+
 from pipeline.errors import HandlerError
 
 
-@dataclass(frozen=True, slots=True)
-class HandlerMetadata:
+class HandlerMetadata(msgspec.Struct, frozen=True):
     """How the message at hand came; the second argument of every handler."""
 
     thread_id: str
@@ -23,8 +24,7 @@ class HandlerMetadata:
     attempt: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class HandlerResponse:
+class HandlerResponse(msgspec.Struct, frozen=True):
     """One message a handler sends: forward it, answer the caller, or scatter.
 
     Build answers with `respond` and scatters with `scatter`; the plain
@@ -34,7 +34,7 @@ class HandlerResponse:
     payload: Any
     #: The listener's name; None answers the caller.
     to: str | None
-    is_scatter: bool = field(default=False, kw_only=True)
+    is_scatter: bool = False
 
     @classmethod
     def respond(cls, payload: Any) -> Self:
@@ -48,7 +48,7 @@ class HandlerResponse:
         The scattering handler is called once more, with `Gathered`, when all
         members have answered, failed or ended; at once if there are none.
         """
-        return cls(tuple(payloads), to, is_scatter=True)
+        return cls(tuple(payloads), to, True)  # noqa: FBT003 - the field follows its name above
 
     @property
     def is_response(self) -> bool:

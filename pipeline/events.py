@@ -1,0 +1,78 @@
+"""What subscribers of a pump are told: one frozen object an event, never a payload."""
+
+from dataclasses import dataclass
+
+from pipeline.messages import ErrorMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened in a conversation."""
+
+    #: The thread id that `inject` returned.
+    conversation_id: str
+    #: The thread it happened on.
+    thread_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadOpened(Event):
+    """A conversation began, or went on after it had ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadClosed(Event):
+    """Nothing of a conversation is waiting or running any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReceived(Event):
+    """A message from outside was accepted."""
+
+    to: str
+    from_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageSent(Event):
+    """A handler's message is on its way; `to` is who asked, for an answer to the outside."""
+
+    to: str
+    from_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerStarted(Event):
+    """A handler begins to run, or is handed to the executor that will run it."""
+
+    listener: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerFinished(Event):
+    """A handler returned, and what it returned is on its way."""
+
+    listener: str
+    attempt: int
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerFailed(Event):
+    """A handler raised, ran out of time, vanished or returned what can't be sent."""
+
+    listener: str
+    attempt: int
+    duration_s: float
+    error: ErrorMessage
+    will_retry: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLettered(Event):
+    """A message is set aside: it can't be decoded, or its handler killed every process."""
+
+    listener: str
+    attempt: int
+    error: ErrorMessage

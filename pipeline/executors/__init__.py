@@ -1,0 +1,7 @@
+"""Where handlers run: one contract, and the executors that need no Celery."""
+
+from pipeline.executors.inline import InlineExecutor
+from pipeline.executors.process_pool import ProcessPoolExecutor
+from pipeline.executors.protocol import Executor
+
+__all__ = ["Executor", "InlineExecutor", "ProcessPoolExecutor"]

@@ -1,0 +1,80 @@
+"""Who waits for what: answers of requests, and the end of what a pump injected."""
+
+import asyncio
+
+from backends.mailbox import Answer, Opened
+from pipeline.errors import NoAnswerError, PumpStoppedError
+
+
+class Expectations:
+    """Futures by scope. Used from one event loop."""
+
+    def __init__(self) -> None:
+        self._waiters: dict[str, list[asyncio.Future[Answer]]] = {}
+        self._unfinished: set[str] = set()
+        self._joiners: list[asyncio.Future[None]] = []
+
+    def expect(self, scope: str) -> asyncio.Future[Answer]:
+        """Wait for the first answer of *scope*; `give_up` when done."""
+        waiter: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(scope, []).append(waiter)
+        return waiter
+
+    def expect_duplicate(self, opened: Opened) -> asyncio.Future[Answer]:
+        """Wait for what an earlier message was, or will be, answered."""
+        waiter = self.expect(opened.scope)
+        if opened.answer is not None:
+            self.answer(opened.scope, opened.answer)
+        elif opened.is_closed:
+            self.close(opened.scope)
+        return waiter
+
+    def give_up(self, scope: str, waiter: asyncio.Future[Answer]) -> None:
+        """Wait no more."""
+        waiters = self._waiters.get(scope, [])
+        if waiter in waiters:
+            waiters.remove(waiter)
+        if not waiters:
+            self._waiters.pop(scope, None)
+
+    def begin(self, scope: str) -> None:
+        """Count *scope* as in flight until it closes."""
+        self._unfinished.add(scope)
+
+    def answer(self, scope: str, answer: Answer) -> None:
+        """The scope has its answer."""
+        for waiter in self._waiters.pop(scope, ()):
+            if not waiter.done():
+                waiter.set_result(answer)
+
+    def close(self, scope: str) -> None:
+        """The scope has ended; whoever still waits gets no answer."""
+        for waiter in self._waiters.pop(scope, ()):
+            if not waiter.done():
+                waiter.set_exception(NoAnswerError("the conversation ended without an answer"))
+        self._unfinished.discard(scope)
+        if not self._unfinished:
+            self._release()
+
+    def abandon(self, reason: PumpStoppedError) -> None:
+        """Nothing will come any more."""
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_exception(reason)
+        self._waiters.clear()
+        self._unfinished.clear()
+        self._release()
+
+    async def join(self) -> None:
+        """Wait until nothing is in flight."""
+        while self._unfinished:
+            joiner: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._joiners.append(joiner)
+            await joiner
+
+    def _release(self) -> None:
+        joiners, self._joiners = self._joiners, []
+        for joiner in joiners:
+            if not joiner.done():
+                joiner.set_result(None)

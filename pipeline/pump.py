@@ -1,0 +1,402 @@
+"""The pump: an organism at work."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from backends import chains
+from backends.errors import CodecError
+from backends.mailbox import Answer, Opened, Opening
+from pipeline.context_buffer import ContextBuffer
+from pipeline.door import Door
+from pipeline.engine import Engine
+from pipeline.errors import (
+    ConfigError,
+    PayloadTooLargeError,
+    PayloadTypeError,
+    PipelineError,
+    PumpFullError,
+    PumpStoppedError,
+)
+from pipeline.events import Event, MessageReceived, ThreadOpened
+from pipeline.expectations import Expectations
+from pipeline.hops import inside_handler
+from pipeline.organism import Listener, Organism, listener_problems
+from pipeline.organism_file import load_organism
+from pipeline.roster import check_type, name_of
+from pipeline.routing import EXTERNAL
+from pipeline.thread_registry import ThreadRegistry
+
+log = logging.getLogger(__name__)
+
+Subscriber = Callable[[Event], object]
+
+
+class StreamPump:
+    """Runs one organism: takes messages in, runs their handlers, gives answers out.
+
+    Use it as `async with StreamPump(...) as pump:`, or call `start` and `shutdown`.
+    Everything but `register` and `subscribe` belongs to one event loop.
+
+    Args:
+        organism: listeners and settings; without it an empty one called *name*.
+
+    Raises:
+        ConfigError: a listener is wrong.
+    """
+
+    def __init__(self, organism: Organism | None = None, *, name: str = "organism") -> None:
+        self.organism = organism if organism is not None else Organism(name)
+        self._engine: Engine | None = None
+        self._added: list[Listener] = []
+        self._subscribers: list[Subscriber] = []
+        self._door = Door(self._has_room)
+        self._expectations = Expectations()
+        self._starting = asyncio.Lock()
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Self:
+        """A pump for an `organism.yaml`.
+
+        Raises:
+            ConfigError: with every mistake in the file.
+        """
+        return cls(load_organism(path))
+
+    @property
+    def name(self) -> str:
+        """The organism's name."""
+        return self.organism.name
+
+    @property
+    def is_running(self) -> bool:
+        """True between `start` and `shutdown`."""
+        return self._engine is not None
+
+    @property
+    def buffer(self) -> ContextBuffer:
+        """What every thread remembers.
+
+        Raises:
+            PumpStoppedError: the pump is not running.
+        """
+        return self._running().buffer
+
+    @property
+    def registry(self) -> ThreadRegistry:
+        """Which call chain each thread stands for.
+
+        Raises:
+            PumpStoppedError: the pump is not running.
+        """
+        return self._running().registry
+
+    def register(  # noqa: PLR0913 - one argument a setting
+        self,
+        name: str,
+        handler: Callable[..., Any],
+        payload_class: type,
+        *,
+        description: str = "",
+        agent: bool = False,
+        peers: Sequence[str] = (),
+        cpu_bound: bool = False,
+        broadcast: bool = False,
+        timeout_s: float | None = None,
+        retries: int = 0,
+        backoff_s: float = 0.5,
+        executor: str | None = None,
+        accepts_errors: bool | None = None,
+    ) -> Listener:
+        """Add a listener; an agent's peers may follow until the pump starts.
+
+        Raises:
+            ConfigError: something about it is wrong; it was not added.
+        """
+        listener = Listener(
+            name,
+            handler,
+            payload_class,
+            description,
+            agent,
+            tuple(peers),
+            cpu_bound,
+            broadcast,
+            timeout_s,
+            retries,
+            backoff_s,
+            executor,
+            accepts_errors,
+        )
+        listeners = [*self.organism.listeners, *self._added, listener]
+        problems = [
+            problem.text
+            for problem in listener_problems(listeners)
+            if self.is_running or problem.fields != ("peers",)
+        ]
+        if problems:
+            raise ConfigError(*(f"listener {name!r}: {text}" for text in problems))
+        self._added.append(listener)
+        if self._engine is not None:
+            self._engine.add(listener)
+        return listener
+
+    def subscribe(self, callback: Subscriber) -> Callable[[], None]:
+        """Call *callback* with every event, on the event loop; returns how to end that.
+
+        What it raises is logged and harms nobody.
+        """
+        self._subscribers.append(callback)
+
+        def unsubscribe() -> None:
+            if callback in self._subscribers:
+                self._subscribers.remove(callback)
+
+        return unsubscribe
+
+    async def start(self) -> None:
+        """Begin to take messages; does nothing while running.
+
+        Raises:
+            ConfigError: listeners don't fit together, or an executor is not installed.
+            BackendUnavailableError: the backend does not answer.
+            PipelineError: a pool process can't import the organism.
+        """
+        async with self._starting:
+            if self._engine is not None:
+                return
+            listeners = (*self.organism.listeners, *self._added)
+            self.organism = replace(self.organism, listeners=listeners)
+            self._added.clear()
+            self._engine = await Engine.start(self.organism, self)
+
+    async def shutdown(self, drain: bool = True, timeout_s: float | None = None) -> None:  # noqa: FBT001, FBT002 - reads well by position
+        """Take no more, let running handlers finish, release everything.
+
+        What still waits is dropped and its number logged: in this mode messages live
+        in this process. Does nothing when not running.
+
+        Args:
+            drain: false cancels running handlers.
+            timeout_s: seconds to wait for them before cancelling; None is without limit.
+        """
+        engine, self._engine = self._engine, None
+        if engine is None:
+            return
+        reason = PumpStoppedError(f"pump {self.name!r} was shut down")
+        self._door.close(reason)
+        try:
+            dropped = await engine.stop(drain=drain, timeout_s=timeout_s)
+        finally:
+            self._expectations.abandon(reason)
+        if dropped:
+            log.warning("messages dropped", extra={"action": "shutdown", "count": dropped})
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.shutdown(drain=exc_type is None)
+
+    async def inject(
+        self,
+        to: str,
+        payload: Any,
+        *,
+        thread_id: str | None = None,
+        from_id: str = EXTERNAL,
+        message_id: str | None = None,
+    ) -> str:
+        """Send a message from outside; the id of its conversation's thread.
+
+        Waits while the pump is full: `backend.max_threads` conversations open, or
+        `limits.max_waiting` messages waiting.
+
+        Args:
+            thread_id: goes on with this conversation, or names a new one.
+            from_id: who asks. If a listener has this name, it gets the answer.
+            message_id: deduplicates; the second message with one id is not sent.
+
+        Raises:
+            UnknownListenerError: nobody is called *to*.
+            PayloadTypeError: *payload* is not what the listener takes, or can't be encoded.
+            PayloadTooLargeError: it is over `limits.max_payload_bytes`.
+            BufferFullError: the conversation's thread is full.
+            PumpFullError: inside a handler, where waiting could be for ever.
+            PumpStoppedError: the pump is not running.
+        """
+        opening = await self._opening(to, payload, thread_id, from_id, message_id)
+        return (await self._open(opening)).conversation
+
+    async def request(
+        self,
+        to: str,
+        payload: Any,
+        *,
+        timeout_s: float | None = None,
+        thread_id: str | None = None,
+        message_id: str | None = None,
+    ) -> Any:
+        """Send a message from outside and wait for the answer's payload.
+
+        Args:
+            timeout_s: seconds to wait; the conversation goes on all the same.
+            thread_id, message_id: as for `inject`; a duplicate gets the first one's answer.
+
+        Raises:
+            HandlerError: the answer is an error.
+            NoAnswerError: the conversation ended and nobody answered.
+            TimeoutError: *timeout_s* passed.
+            PumpStoppedError: the pump was shut down meanwhile.
+            The errors of `inject`.
+        """
+        engine = self._running()
+        async with asyncio.timeout(timeout_s):
+            opening = await self._opening(to, payload, thread_id, EXTERNAL, message_id)
+            scope = opening.envelopes[0].scope
+            waiter = self._expectations.expect(scope)
+            try:
+                opened = await self._open(opening)
+                if opened.is_duplicate:
+                    self._expectations.give_up(scope, waiter)
+                    scope, waiter = opened.scope, self._expectations.expect_duplicate(opened)
+                answer = await waiter
+            finally:
+                self._expectations.give_up(scope, waiter)
+        answered = engine.codec.decode(answer.payload)
+        if answer.is_error:
+            raise answered.to_exception()
+        return answered
+
+    async def join(self) -> None:
+        """Wait until nothing that this pump injected is in flight."""
+        await self._expectations.join()
+
+    def _running(self) -> Engine:
+        if self._engine is None:
+            raise PumpStoppedError(f"pump {self.name!r} is not running; start it first")
+        return self._engine
+
+    async def _opening(
+        self, to: str, payload: Any, thread_id: str | None, from_id: str, message_id: str | None
+    ) -> Opening:
+        """The message from outside, checked, as it will enter."""
+        engine = self._running()
+        for _, listener in engine.roster.named(to):
+            check_type(type(payload), listener, from_id)
+        data = self._encode(payload)
+        new_id = chains.new_thread_id()
+        chain = None
+        if thread_id is not None:
+            chain = await asyncio.to_thread(engine.registry.lookup, thread_id)
+            self._check_thread(thread_id, chain, to)
+        if chain is None:
+            root = engine.registry.root_chain
+            chain = chains.conversation_chain(root, thread_id or new_id, from_id, to)
+        return engine.router.plan_opening(to, data, chain, message_id or new_id, message_id)
+
+    async def _open(self, opening: Opening) -> Opened:
+        engine = self._running()
+        if not inside_handler.get():
+            await self._door.enter()
+        elif not self._door.try_enter():
+            raise PumpFullError(
+                "the pump is full, and a handler must not wait for room: return a"
+                " HandlerResponse, or raise backend.max_threads and limits.max_waiting"
+            )
+        scope = opening.envelopes[0].scope
+        self._expectations.begin(scope)
+        try:
+            opened = await engine.mailbox.open(opening)
+        except BaseException:
+            self._expectations.close(scope)
+            raise
+        finally:
+            self._door.entered()
+        if opened.is_duplicate:
+            self._expectations.close(scope)
+        elif self._subscribers:
+            self._announce(opening, opened)
+        return opened
+
+    def _announce(self, opening: Opening, opened: Opened) -> None:
+        if opened.is_new:
+            self.emit(ThreadOpened(opened.conversation, opened.conversation))
+        for envelope in opening.envelopes:
+            to = name_of(envelope.to)
+            self.emit(
+                MessageReceived(opened.conversation, envelope.thread_id, to, envelope.from_id)
+            )
+
+    @staticmethod
+    def _check_thread(thread_id: str, chain: str | None, to: str) -> None:
+        """Refuse to go on with a conversation where it can't be answered."""
+        if chain is None:
+            return
+        if chains.conversation_of(chain) != thread_id:
+            raise PipelineError(f"thread {thread_id!r} is not a conversation's own; omit thread_id")
+        if chains.last_hop(chain) != to:
+            raise PipelineError(
+                f"thread {thread_id!r} is a conversation with {chains.last_hop(chain)!r};"
+                f" omit thread_id to begin one with {to!r}"
+            )
+
+    def _encode(self, payload: Any) -> bytes:
+        codec = self._running().codec
+        try:
+            data = codec.encode(payload)
+            # What can't be read back must be refused here, not fail on its way.
+            codec.decode(data)
+        except CodecError as exc:
+            raise PayloadTypeError(str(exc)) from exc
+        limit = self.organism.limits.max_payload_bytes
+        if len(data) > limit:
+            raise PayloadTooLargeError(
+                f"{type(payload).__name__} is {len(data)} bytes,"
+                f" over limits.max_payload_bytes ({limit})"
+            )
+        return data
+
+    def _has_room(self, entering: int) -> bool:
+        engine = self._engine
+        if engine is None:
+            return False
+        return (
+            engine.mailbox.open_conversations + entering < self.organism.backend.max_threads
+            and engine.waiting + entering < self.organism.limits.max_waiting
+        )
+
+    @property
+    def is_watched(self) -> bool:
+        """True while anybody subscribes; hops ask before they make an event."""
+        return bool(self._subscribers)
+
+    def emit(self, event: Event) -> None:
+        """Tell every subscriber."""
+        for callback in tuple(self._subscribers):
+            try:
+                callback(event)
+            except Exception:
+                log.exception("subscriber failed", extra={"action": "emit"})
+
+    def on_answer(self, scope: str, answer: Answer) -> None:
+        """A message from outside was answered."""
+        self._expectations.answer(scope, answer)
+
+    def on_scope_closed(self, scope: str) -> None:
+        """Everything a message from outside set off has ended."""
+        self._expectations.close(scope)
+
+    def on_room(self) -> None:
+        """There may be room for more."""
+        self._door.wake()

@@ -1,0 +1,280 @@
+"""Where messages go: what one hop does to the system, as a plan a mailbox applies.
+
+Nothing here waits or stores.
+"""
+
+from hashlib import blake2b
+from typing import NamedTuple
+
+from msgspec import structs
+
+from backends import chains
+from backends.codec import Codec
+from backends.errors import CodecError
+from backends.mailbox import Answer, Envelope, Gathering, Opening, Scatter, Settlement
+from backends.protocol import SlotRecord
+from pipeline.errors import PayloadTypeError, PipelineError, UnknownListenerError
+from pipeline.messages import ErrorCode, ErrorMessage
+from pipeline.organism import Limits, Listener
+from pipeline.roster import Roster, check_type, name_of
+from pipeline.wire import encode_gathered
+from pipeline.worker import Reply
+
+#: Sender of what the pump itself has to say.
+SYSTEM = "system"
+#: Who asks where no listener does.
+EXTERNAL = "external"
+
+#: An id tells how a message came about until it would be longer than this; then it is hashed.
+MAX_ID_CHARS = 64
+
+
+class HopRefusedError(PipelineError):
+    """What a handler returned can't be sent, so nothing of it is; its caller is told."""
+
+
+class Router:
+    """Plans the hops of one organism."""
+
+    def __init__(self, roster: Roster, codec: Codec, limits: Limits) -> None:
+        self.roster = roster
+        self.codec = codec
+        self._limits = limits
+
+    def plan_opening(
+        self, to: str, payload: bytes, chain: str, scope: str, message_id: str | None
+    ) -> Opening:
+        """A message from outside, as it enters.
+
+        Args:
+            chain: the conversation's own, which ends in *to*.
+            scope: what the ids derive from; new to the mailbox.
+        """
+        conversation = chains.thread_id_of(chain)
+        caller = chain.rpartition(".")[0]
+        from_id = chains.last_hop(caller)
+        envelopes: list[Envelope] = []
+        for copy, (listener_id, _) in enumerate(self.roster.named(to)):
+            copy_chain = chains.extend(caller, listener_id) if copy else chain
+            envelopes.append(
+                Envelope(
+                    derived_id(scope, copy) if copy else scope,
+                    conversation,
+                    scope,
+                    copy_chain,
+                    chains.thread_id_of(copy_chain) if copy else conversation,
+                    listener_id,
+                    from_id,
+                    payload,
+                    is_from_outside=True,
+                )
+            )
+        return Opening(envelopes, [self.slot(each) for each in envelopes], message_id)
+
+    def plan(self, taken: Envelope, replies: list[Reply]) -> Settlement:
+        """What a handler's replies do.
+
+        Raises:
+            HopRefusedError: one of them can't be sent.
+        """
+        size = 0
+        for reply in replies:
+            size += sum(map(len, reply.payloads))
+        if size > self._limits.max_hop_bytes:
+            raise HopRefusedError(
+                f"{name_of(taken.to)} returned {size} bytes,"
+                f" over limits.max_hop_bytes ({self._limits.max_hop_bytes})"
+            )
+        hop = _Hop(self, taken, self._limits.max_scatter)
+        for position, reply in enumerate(replies):
+            try:
+                hop.send(derived_id(taken.id, position), reply)
+            except (UnknownListenerError, PayloadTypeError, CodecError) as exc:
+                raise HopRefusedError(str(exc)) from exc
+        return hop.settlement
+
+    def plan_error(
+        self, taken: Envelope, error: ErrorMessage, *, remember: bool = True
+    ) -> Settlement:
+        """What a failed hop does: tell the nearest caller that takes errors.
+
+        Args:
+            remember: false where the thread has no room left for the error's own slot.
+        """
+        hop = _Hop(self, taken, 0)
+        hop.fail(self.codec.encode(error))
+        settlement = hop.settlement
+        return settlement if remember else settlement._replace(slots=[])
+
+    def plan_gathering(self, gathering: Gathering) -> Settlement:
+        """Turn a finished scatter into the message that its scatterer waits for.
+
+        Raises:
+            CodecError: an answer can't be decoded.
+        """
+        reply_to = gathering.reply_to
+        payload = encode_gathered(self.codec, gathering.answers)
+        envelope = structs.replace(reply_to, payload=payload)
+        return Settlement(gathering, [self.slot(envelope)], [envelope], [], [])
+
+    def slot(self, envelope: Envelope) -> SlotRecord:
+        """The slot that remembers a message in the thread it is delivered on."""
+        listener = self.roster.get(envelope.to)
+        to = envelope.to if listener is None else listener.name
+        data = self.codec.seal_slot(
+            envelope.payload,
+            envelope.thread_id,
+            envelope.from_id,
+            to,
+            own_name=to if listener is not None and listener.agent else None,
+            is_self_call=envelope.from_id == to,
+        )
+        return SlotRecord(envelope.thread_id, envelope.chain, data)
+
+    def caller(self, chain: str) -> "_Caller":
+        """Who called the newest hop of *chain*."""
+        rest = chain.rpartition(".")[0]
+        segment = rest.rpartition(".")[2]
+        if segment.startswith(chains.MEMBER_MARK):
+            return _Caller(rest, "", None, is_scatterer=True)
+        if not segment or segment.startswith(chains.CONVERSATION_MARK):
+            return _Caller(rest, EXTERNAL, None)
+        listener_id = chains.unescape_hop(segment)
+        return _Caller(rest, listener_id, self.roster.get(listener_id))
+
+
+class _Caller(NamedTuple):
+    """A listener on its thread, or whoever waits for the scope's answer."""
+
+    chain: str
+    id: str
+    listener: Listener | None
+    is_scatterer: bool = False
+
+
+class _Hop:
+    """The plan of one hop while it is being made."""
+
+    def __init__(self, router: Router, taken: Envelope, max_scatter: int) -> None:
+        self._router = router
+        self._taken = taken
+        self._sender = name_of(taken.to)
+        self._max_scatter = max_scatter
+        self.settlement = Settlement(taken, [], [], [], [])
+
+    def send(self, base: str, reply: Reply) -> None:
+        """Plan one reply; *base* is the id of its (first) message."""
+        if reply.to is None:
+            self._respond(base, reply.payloads[0])
+        elif not self._is_peer(reply.to):
+            self._refuse(base, reply.to)
+        elif reply.is_scatter:
+            self._scatter(base, reply.to, reply.payloads)
+        else:
+            self._forward(base, reply.to, reply.payloads[0])
+
+    def fail(self, payload: bytes) -> None:
+        """Plan an error: it passes every caller that takes none."""
+        chain = self._taken.chain
+        caller = self._router.caller(chain)
+        while caller.listener is not None and not caller.listener.takes_errors:
+            chain = caller.chain
+            caller = self._router.caller(chain)
+        if caller.listener is None:
+            self._leave(chain, caller, payload, is_error=True)
+        else:
+            self._deliver(derived_id(self._taken.id, 0), caller.id, caller.chain, payload)
+
+    def _respond(self, base: str, payload: bytes) -> None:
+        self._router.codec.type_of(payload)
+        caller = self._router.caller(self._taken.chain)
+        if caller.listener is None:
+            self._leave(self._taken.chain, caller, payload, is_error=False)
+        else:
+            self._deliver(base, caller.id, caller.chain, payload)
+
+    def _leave(self, chain: str, caller: _Caller, payload: bytes, *, is_error: bool) -> None:
+        """Answer the scope: a scatterer, or the outside, which the thread remembers."""
+        self.settlement.answers.append(Answer(is_error, payload))
+        if not caller.is_scatterer:
+            envelope = self._envelope("", caller.id, chain, payload)
+            self.settlement.slots.append(self._router.slot(envelope))
+
+    def _is_peer(self, to: str) -> bool:
+        sender = self._router.roster.get(self._taken.to)
+        return sender is None or not sender.agent or to in sender.peers or to == sender.name
+
+    def _refuse(self, base: str, to: str) -> None:
+        message = f"{self._sender} may not write to {to!r}: not one of its peers"
+        error = ErrorMessage(ErrorCode.NOT_A_PEER, message, self._sender, self._taken.attempt)
+        payload = self._router.codec.encode(error)
+        self._deliver(base, self._taken.to, self._taken.chain, payload, from_id=SYSTEM)
+
+    def _forward(self, base: str, to: str, payload: bytes) -> None:
+        payload_type = self._router.codec.type_of(payload)
+        for copy, (listener_id, listener) in enumerate(self._router.roster.named(to)):
+            check_type(payload_type, listener, self._sender)
+            # A listener that sends to itself iterates: it stays on its thread, and its
+            # answer goes to whoever called it first.
+            is_self = listener_id == self._taken.to
+            chain = self._taken.chain if is_self else chains.extend(self._taken.chain, listener_id)
+            self._deliver(derived_id(base, copy) if copy else base, listener_id, chain, payload)
+
+    def _scatter(self, base: str, to: str, payloads: list[bytes]) -> None:
+        named = self._router.roster.named(to)
+        if len(named) > 1:
+            raise HopRefusedError(f"{self._sender} scattered to {to!r}, which listeners share")
+        if len(payloads) > self._max_scatter:
+            raise HopRefusedError(
+                f"{self._sender} scattered {len(payloads)} payloads,"
+                f" over limits.max_scatter ({self._max_scatter})"
+            )
+        listener_id, listener = named[0]
+        members: list[Envelope] = []
+        for position, payload in enumerate(payloads):
+            check_type(self._router.codec.type_of(payload), listener, self._sender)
+            member_id = derived_id(base, position)
+            chain = chains.member_chain(self._taken.chain, member_id, listener_id)
+            member = self._envelope(member_id, listener_id, chain, payload, scope=member_id)
+            members.append(member)
+            self.settlement.slots.append(self._router.slot(member))
+        reply_to = self._envelope(base, self._taken.to, self._taken.chain, b"", from_id=to)
+        self.settlement.scatters.append(Scatter(reply_to, members))
+
+    def _deliver(
+        self, envelope_id: str, to: str, chain: str, payload: bytes, from_id: str | None = None
+    ) -> None:
+        envelope = self._envelope(envelope_id, to, chain, payload, from_id=from_id)
+        self.settlement.sends.append(envelope)
+        self.settlement.slots.append(self._router.slot(envelope))
+
+    def _envelope(  # noqa: PLR0913 - an envelope has that many sides
+        self,
+        envelope_id: str,
+        to: str,
+        chain: str,
+        payload: bytes,
+        *,
+        scope: str | None = None,
+        from_id: str | None = None,
+    ) -> Envelope:
+        taken = self._taken
+        thread_id = taken.thread_id if chain == taken.chain else chains.thread_id_of(chain)
+        return Envelope(
+            envelope_id,
+            taken.conversation,
+            taken.scope if scope is None else scope,
+            chain,
+            thread_id,
+            to,
+            self._sender if from_id is None else from_id,
+            payload,
+        )
+
+
+def derived_id(parent: str, position: int) -> str:
+    """The id of what *parent* sent at *position*; the same however often it runs."""
+    path = f"{parent}.{position}"
+    if len(path) <= MAX_ID_CHARS:
+        return path
+    return blake2b(path.encode(), digest_size=16).hexdigest()

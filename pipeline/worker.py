@@ -1,0 +1,176 @@
+"""Runs one handler and puts what came of it into plain data; knows no executor.
+
+The same code runs on the event loop, in a pool process and on a fleet's worker, so a
+handler behaves alike wherever it runs.
+"""
+
+import asyncio
+import contextvars
+import inspect
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor as ThreadPool
+from functools import lru_cache, partial
+from typing import Any
+
+import msgspec
+
+from backends.codec import Codec
+from backends.errors import CodecError
+from pipeline.errors import PipelineError
+from pipeline.messages import ErrorCode, ErrorMessage, HandlerMetadata, HandlerResponse
+
+Handler = Callable[[Any, HandlerMetadata], Any]
+
+#: Characters of a traceback that travel; the end of it tells most.
+_MAX_TRACEBACK = 16_384
+
+
+class Reply(msgspec.Struct, frozen=True, array_like=True):
+    """One `HandlerResponse`, its payloads encoded."""
+
+    #: None answers the caller.
+    to: str | None
+    payloads: list[bytes]
+    is_scatter: bool = False
+
+
+class Completed(msgspec.Struct, frozen=True, tag=True):
+    """A handler returned."""
+
+    replies: list[Reply]
+    duration_s: float
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """A handler did not return, or returned what can't be sent."""
+
+    error: ErrorMessage
+    duration_s: float
+    #: False where running it again would fail the same way.
+    is_retryable: bool = True
+
+
+Outcome = Completed | Failed
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A handler to run: which, on what, and what it is told."""
+
+    listener: str
+    handler: Handler
+    #: A typed payload.
+    payload: bytes
+    metadata: HandlerMetadata
+    timeout_s: float | None = None
+
+    def failed(
+        self,
+        code: ErrorCode,
+        message: str,
+        *,
+        duration_s: float = 0.0,
+        frames: str = "",
+        is_retryable: bool = True,
+    ) -> Failed:
+        """This call's failure, as an outcome."""
+        error = ErrorMessage(code, message, self.listener, self.metadata.attempt, frames)
+        return Failed(error, duration_s, is_retryable)
+
+    def overran(self, duration_s: float) -> Failed:
+        """The outcome of a call that ran for longer than its `timeout_s`."""
+        message = f"{self.listener} did not finish within timeout_s ({self.timeout_s:g} s)"
+        return self.failed(ErrorCode.TIMEOUT, message, duration_s=duration_s)
+
+
+class BadReturnError(PipelineError):
+    """A handler returned something that is no `HandlerResponse`, or can't be encoded."""
+
+
+async def run_handler(call: Call, codec: Codec, *, threads: ThreadPool | None = None) -> Outcome:
+    """Decode the payload, run the handler within its time limit, encode its replies.
+
+    Whatever the handler does, this returns; only a cancellation from outside is raised.
+
+    Args:
+        threads: where a plain `def` runs; on the calling thread without it.
+    """
+    try:
+        payload = codec.decode(call.payload)
+    except CodecError as exc:
+        return call.failed(ErrorCode.UNDELIVERABLE, str(exc), is_retryable=False)
+    started = time.monotonic()
+    try:
+        returned = await _within_limit(call, payload, threads)
+        return Completed(encode_replies(returned, codec), time.monotonic() - started)
+    except BadReturnError as exc:
+        duration_s = time.monotonic() - started
+        return call.failed(
+            ErrorCode.BAD_RETURN, str(exc), duration_s=duration_s, is_retryable=False
+        )
+    except (Exception, SystemExit, asyncio.CancelledError) as exc:
+        # A handler may raise anything at all, and any of it is its caller's to know.
+        task = asyncio.current_task()
+        if isinstance(exc, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise
+        duration_s = time.monotonic() - started
+        if isinstance(exc, _TimeLimitError):
+            return call.overran(duration_s)
+        message = "".join(traceback.format_exception_only(exc)).strip()
+        frames = "".join(traceback.format_exception(exc))[-_MAX_TRACEBACK:]
+        return call.failed(ErrorCode.RAISED, message, duration_s=duration_s, frames=frames)
+
+
+class _TimeLimitError(PipelineError):
+    """The handler ran for longer than its `timeout_s`."""
+
+
+async def _within_limit(call: Call, payload: Any, threads: ThreadPool | None) -> Any:
+    if call.timeout_s is None:
+        return await _invoke(call, payload, threads)
+    try:
+        async with asyncio.timeout(call.timeout_s) as limit:
+            return await _invoke(call, payload, threads)
+    except TimeoutError as exc:
+        if limit.expired():
+            raise _TimeLimitError from exc
+        raise
+
+
+async def _invoke(call: Call, payload: Any, threads: ThreadPool | None) -> Any:
+    if threads is None or _is_coroutine(call.handler):
+        returned = call.handler(payload, call.metadata)
+    else:
+        run = partial(contextvars.copy_context().run, call.handler, payload, call.metadata)
+        returned = await asyncio.get_running_loop().run_in_executor(threads, run)
+    return await returned if inspect.isawaitable(returned) else returned
+
+
+_is_coroutine = lru_cache(maxsize=1024)(inspect.iscoroutinefunction)
+
+
+def encode_replies(returned: Any, codec: Codec) -> list[Reply]:
+    """What a handler returned, as data.
+
+    Raises:
+        BadReturnError: it is neither None, a `HandlerResponse` nor a list of them, or a
+            payload can't be encoded.
+    """
+    if returned is None:
+        return []
+    responses = returned if isinstance(returned, list | tuple) else [returned]
+    replies: list[Reply] = []
+    for response in responses:
+        if not isinstance(response, HandlerResponse):
+            raise BadReturnError(
+                f"a handler returned {type(response).__name__}; expected None,"
+                " HandlerResponse or a list of HandlerResponse"
+            )
+        payloads = response.payload if response.is_scatter else (response.payload,)
+        try:
+            encoded = [codec.encode(payload) for payload in payloads]
+        except CodecError as exc:
+            raise BadReturnError(str(exc)) from exc
+        replies.append(Reply(response.to, encoded, response.is_scatter))
+    return replies
