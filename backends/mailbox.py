@@ -13,7 +13,7 @@ import msgspec
 from backends.protocol import SlotRecord
 
 
-class Envelope(msgspec.Struct, frozen=True, array_like=True):
+class Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One message on its way. `payload` is opaque here."""
 
     #: Derived from the hop that sent it, so a hop that runs again sends the same ids.
@@ -32,7 +32,7 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True):
     is_from_outside: bool = False
 
 
-class Answer(msgspec.Struct, frozen=True, array_like=True):
+class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """How a scope was answered: a payload, or an error as a payload."""
 
     is_error: bool
@@ -155,6 +155,10 @@ class Mailbox(Protocol):
 
     async def take(self, limit: int) -> list[Work]:
         """Wait until something can be taken; at least one, at most *limit*, oldest first."""
+        ...
+
+    def take_ready(self, limit: int) -> list[Work]:
+        """What can be taken without waiting; may be nothing."""
         ...
 
     async def settle(self, settlement: Settlement) -> Effects:

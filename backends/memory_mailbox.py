@@ -93,6 +93,10 @@ class MemoryMailbox:
         while not self._queue:
             self._wakeup = asyncio.get_running_loop().create_future()
             await self._wakeup
+        return self.take_ready(limit)
+
+    def take_ready(self, limit: int) -> list[Work]:
+        """What can be taken now."""
         count = min(limit, len(self._queue))
         return [self._queue.popleft() for _ in range(count)]
 

@@ -163,4 +163,11 @@ class ConversationStore(Protocol):
 
 
 class Backend(SharedBackend, ConversationStore, Protocol):
-    """What the factory makes: both contracts in one object."""
+    """What the factory makes: both contracts, and a way for other processes to share it."""
+
+    def lend(self) -> BackendConfig:
+        """Settings with which a process of this machine reaches the same data.
+
+        What has data of its own process only lends it to be read. Ends with `close`.
+        """
+        ...

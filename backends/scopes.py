@@ -22,7 +22,7 @@ class Conversation:
     id: str
     open_scopes: int = 0
     threads: set[str] = field(default_factory=set)
-    message_ids: list[str] = field(default_factory=list)
+    message_ids: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -88,7 +88,7 @@ class ScopeTable:
         self._scopes[scope.id] = scope
         if opening.message_id is not None:
             self._by_message_id[opening.message_id] = scope
-            conversation.message_ids.append(opening.message_id)
+            conversation.message_ids += (opening.message_id,)
         return Opened(conversation.id, scope.id, is_new=is_new)
 
     def apply(self, settlement: Settlement) -> tuple[list[Work], Effects]:

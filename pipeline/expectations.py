@@ -20,14 +20,12 @@ class Expectations:
         self._waiters.setdefault(scope, []).append(waiter)
         return waiter
 
-    def expect_duplicate(self, opened: Opened) -> asyncio.Future[Answer]:
-        """Wait for what an earlier message was, or will be, answered."""
-        waiter = self.expect(opened.scope)
+    def recall(self, opened: Opened) -> None:
+        """The message was a duplicate: what is known of the first one is the answer."""
         if opened.answer is not None:
             self.answer(opened.scope, opened.answer)
         elif opened.is_closed:
             self.close(opened.scope)
-        return waiter
 
     def give_up(self, scope: str, waiter: asyncio.Future[Answer]) -> None:
         """Wait no more."""
@@ -36,10 +34,21 @@ class Expectations:
             waiters.remove(waiter)
         if not waiters:
             self._waiters.pop(scope, None)
+        if waiter.done() and not waiter.cancelled():
+            waiter.exception()
 
-    def begin(self, scope: str) -> None:
-        """Count *scope* as in flight until it closes."""
+    def begin(self, scope: str) -> bool:
+        """Count *scope* as in flight until it closes; false if it is already."""
+        if scope in self._unfinished:
+            return False
         self._unfinished.add(scope)
+        return True
+
+    def finish(self, scope: str) -> None:
+        """Count *scope* no longer; those who wait for its answer go on waiting."""
+        self._unfinished.discard(scope)
+        if not self._unfinished:
+            self._release()
 
     def answer(self, scope: str, answer: Answer) -> None:
         """The scope has its answer."""
@@ -52,9 +61,7 @@ class Expectations:
         for waiter in self._waiters.pop(scope, ()):
             if not waiter.done():
                 waiter.set_exception(NoAnswerError("the conversation ended without an answer"))
-        self._unfinished.discard(scope)
-        if not self._unfinished:
-            self._release()
+        self.finish(scope)
 
     def abandon(self, reason: PumpStoppedError) -> None:
         """Nothing will come any more."""

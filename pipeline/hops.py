@@ -132,20 +132,32 @@ class HopRunner:
 
     async def _feed(self) -> None:
         while True:
-            room = self._mailbox.window - len(self._ready)
-            for work in await self._mailbox.take(max(room, 1)):
-                await self._admit(work)
+            await self._admit_all(await self._mailbox.take(self._room()))
             self._start_ready()
 
-    async def _admit(self, work: Work) -> None:
+    def _room(self) -> int:
+        return max(1, self._mailbox.window - len(self._ready))
+
+    async def _admit_all(self, works: list[Work]) -> None:
+        """Line up *works* and what they bring about at once.
+
+        So the order of starting is the organism's, not that of our own steps.
+        """
+        while works:
+            for work in works:
+                if isinstance(work, Envelope) and (station := self._station_of(work.to)):
+                    outer = work.is_from_outside
+                    self._ready.add(station.lane, (station, work), is_outer=outer)
+                else:
+                    await self._admit_special(work)
+            works = self._mailbox.take_ready(self._room())
+
+    async def _admit_special(self, work: Work) -> None:
         if isinstance(work, Gathering):
             await self._settle_gathering(work)
-            return
-        station = self._station_of(work.to)
-        if station is None:
-            await self._settle_undeliverable(work, f"no listener is called {name_of(work.to)!r}")
-            return
-        self._ready.add(station.lane, (station, work), is_outer=work.is_from_outside)
+        else:
+            reason = f"no listener is called {name_of(work.to)!r}"
+            await self._settle_undeliverable(work, reason)
 
     def _start_ready(self) -> None:
         while not self._is_draining:
@@ -171,7 +183,11 @@ class HopRunner:
                 await self._hop(station, envelope)
             finally:
                 station.lane.leave()
+            works = self._mailbox.take_ready(self._room())
+            if works:
+                await self._admit_all(works)
             turn = None if self._is_draining else self._ready.pop()
+            self._start_ready()
             if turn is not None and copy_context() != untouched:
                 self._spawn(turn)
                 turn = None
@@ -179,7 +195,6 @@ class HopRunner:
                 # Handlers that never wait must not keep the loop from everybody else.
                 await asyncio.sleep(0)
                 breathe_at = time.monotonic() + MAX_BURST_S
-        self._observer.on_room()
 
     async def _hop(self, station: Station, envelope: Envelope) -> None:
         call = _call(station, envelope)

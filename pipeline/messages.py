@@ -10,7 +10,7 @@ import msgspec
 from pipeline.errors import HandlerError
 
 
-class HandlerMetadata(msgspec.Struct, frozen=True):
+class HandlerMetadata(msgspec.Struct, frozen=True, gc=False):
     """How the message at hand came; the second argument of every handler."""
 
     thread_id: str

@@ -268,8 +268,7 @@ class StreamPump:
             try:
                 opened = await self._open(opening)
                 if opened.is_duplicate:
-                    self._expectations.give_up(scope, waiter)
-                    scope, waiter = opened.scope, self._expectations.expect_duplicate(opened)
+                    self._expectations.recall(opened)
                 answer = await waiter
             finally:
                 self._expectations.give_up(scope, waiter)
@@ -307,25 +306,24 @@ class StreamPump:
 
     async def _open(self, opening: Opening) -> Opened:
         engine = self._running()
-        if not inside_handler.get():
+        if not self._door.try_enter():
+            if inside_handler.get():
+                raise PumpFullError(
+                    "the pump is full, and a handler must not wait for room: return a"
+                    " HandlerResponse, or raise backend.max_threads and limits.max_waiting"
+                )
             await self._door.enter()
-        elif not self._door.try_enter():
-            raise PumpFullError(
-                "the pump is full, and a handler must not wait for room: return a"
-                " HandlerResponse, or raise backend.max_threads and limits.max_waiting"
-            )
         scope = opening.envelopes[0].scope
-        self._expectations.begin(scope)
+        is_first = self._expectations.begin(scope)
+        is_ours = False
         try:
             opened = await engine.mailbox.open(opening)
-        except BaseException:
-            self._expectations.close(scope)
-            raise
+            is_ours = not opened.is_duplicate
         finally:
             self._door.entered()
-        if opened.is_duplicate:
-            self._expectations.close(scope)
-        elif self._subscribers:
+            if is_first and not is_ours:
+                self._expectations.finish(scope)
+        if is_ours and self._subscribers:
             self._announce(opening, opened)
         return opened
 

@@ -102,7 +102,12 @@ async def run_handler(call: Call, codec: Codec, *, threads: ThreadPool | None = 
         return call.failed(ErrorCode.UNDELIVERABLE, str(exc), is_retryable=False)
     started = time.monotonic()
     try:
-        returned = await _within_limit(call, payload, threads)
+        if call.timeout_s is not None:
+            returned = await _within_limit(call, call.timeout_s, payload, threads)
+        elif _is_coroutine(call.handler):
+            returned = await call.handler(payload, call.metadata)
+        else:
+            returned = await _invoke(call, payload, threads)
         return Completed(encode_replies(returned, codec), time.monotonic() - started)
     except BadReturnError as exc:
         duration_s = time.monotonic() - started
@@ -126,11 +131,11 @@ class _TimeLimitError(PipelineError):
     """The handler ran for longer than its `timeout_s`."""
 
 
-async def _within_limit(call: Call, payload: Any, threads: ThreadPool | None) -> Any:
-    if call.timeout_s is None:
-        return await _invoke(call, payload, threads)
+async def _within_limit(
+    call: Call, timeout_s: float, payload: Any, threads: ThreadPool | None
+) -> Any:
     try:
-        async with asyncio.timeout(call.timeout_s) as limit:
+        async with asyncio.timeout(timeout_s) as limit:
             return await _invoke(call, payload, threads)
     except TimeoutError as exc:
         if limit.expired():

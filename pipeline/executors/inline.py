@@ -1,6 +1,8 @@
 """Runs handlers on the event loop, and plain functions in threads beside it."""
 
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from backends.codec import Codec
 from pipeline.worker import Call, Outcome, run_handler
@@ -26,11 +28,11 @@ class InlineExecutor:
     async def start(self) -> None:
         """Nothing to get ready: threads start as they are needed."""
 
-    async def run(self, call: Call) -> Outcome:
+    def run(self, call: Call) -> Coroutine[Any, Any, Outcome]:
         """Run one handler here."""
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._max_threads, thread_name_prefix="handler")
-        return await run_handler(call, self._codec, threads=self._threads)
+        return run_handler(call, self._codec, threads=self._threads)
 
     async def stop(self) -> None:
         """Close the thread pool without waiting for functions that don't return."""

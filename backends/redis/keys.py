@@ -1,0 +1,53 @@
+"""The names of our keys in Redis, and what is behind each.
+
+Every key is the prefix, one letter, a colon, and a rest that holds no colon; so two
+prefixes never share a key, even where one begins with the other.
+
+| Key | Type | Holds |
+|---|---|---|
+| `t:<thread>` | list | the thread's link, then its slots, oldest first |
+| `c:<chain>` | string | the uuid linked to the chain |
+| `i:threads` | sorted set | threads that have slots, by the moment they end |
+| `i:links` | sorted set | linked uuids, by the moment they end |
+
+A link is empty or `=` and the chain. Moments are milliseconds by Redis's clock;
+`NEVER` stands for none. Each key expires when the last thing in it ends.
+"""
+
+_ESCAPES = str.maketrans({"^": "^^", ":": "^_"})
+
+
+def escape(text: str) -> str:
+    """*text* without a colon; dots and marks of a chain stay where they are.
+
+    >>> escape("a:b")
+    'a^_b'
+    """
+    return text.translate(_ESCAPES)
+
+
+def unescape(raw: bytes) -> str:
+    """The text behind *raw*, as Redis returns it.
+
+    >>> unescape(b"a^_b")
+    'a:b'
+    """
+    text = raw.decode()
+    if "^" not in text:
+        return text
+    return "^".join(part.replace("^_", ":") for part in text.split("^^"))
+
+
+class Keys:
+    """The keys under one prefix; thread and chain are given as they are, unescaped."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+
+    def thread(self, thread_id: str) -> str:
+        """The list of a thread's link and slots."""
+        return f"{self.prefix}t:{escape(thread_id)}"
+
+    def chain(self, chain: str) -> str:
+        """The uuid linked to a chain."""
+        return f"{self.prefix}c:{escape(chain)}"

@@ -1,0 +1,142 @@
+-- What every script begins with. ARGV: prefix, time to live in ms (0: for ever), then its own.
+local NEVER = 9000000000000000
+local prefix, ttl = ARGV[1], tonumber(ARGV[2])
+local THREADS, LINKS = prefix .. 'i:threads', prefix .. 'i:links'
+
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
+
+local fresh_end = ttl > 0 and now + ttl or NEVER
+local changed = {}
+
+-- Lua would write a large number as 9e+15, which Redis takes for no integer.
+local function integer(number)
+  return string.format('%.0f', number)
+end
+
+local function thread_key(id)
+  return prefix .. 't:' .. id
+end
+
+local function chain_key(chain)
+  return prefix .. 'c:' .. chain
+end
+
+local function count_slots(id)
+  return math.max(redis.call('LLEN', thread_key(id)) - 1, 0)
+end
+
+local function chain_of(id)
+  local link = redis.call('LINDEX', thread_key(id), 0)
+  return link and link ~= '' and string.sub(link, 2) or nil
+end
+
+-- The chain that the newest hop was called from; chains.py says how markers are skipped.
+local function caller_of(chain)
+  repeat
+    chain = string.match(chain, '^(.*)%.[^.]*$')
+  until not chain or not (string.find(chain, '^[@#][^.]*$') or string.find(chain, '%.[@#][^.]*$'))
+  return chain ~= '' and chain or nil
+end
+
+local function expire_at(key, moment)
+  if moment >= NEVER then
+    redis.call('PERSIST', key)
+  else
+    redis.call('PEXPIREAT', key, integer(moment))
+  end
+end
+
+local function put_in(index, id, ends)
+  redis.call('ZADD', index, integer(ends), id)
+  changed[index] = true
+end
+
+local function take_from(index, id)
+  redis.call('ZREM', index, id)
+  changed[index] = true
+end
+
+-- When a thread written now ends: after its time to live, or later if it lives longer already.
+local function end_of(id)
+  local known = redis.call('ZSCORE', LINKS, id) or redis.call('ZSCORE', THREADS, id)
+  return math.max(fresh_end, tonumber(known or 0))
+end
+
+local function refresh(id, chain, has_slots)
+  local ends = end_of(id)
+  expire_at(thread_key(id), ends)
+  if has_slots then
+    put_in(THREADS, id, ends)
+  end
+  if chain then
+    put_in(LINKS, id, ends)
+    expire_at(chain_key(chain), ends)
+  end
+end
+
+local function refresh_callers(chain)
+  local caller = caller_of(chain)
+  while caller do
+    local id = redis.call('GET', chain_key(caller))
+    if id and redis.call('ZADD', LINKS, 'XX', 'GT', 'CH', integer(fresh_end), id) == 1 then
+      redis.call('ZADD', THREADS, 'XX', 'GT', integer(fresh_end), id)
+      changed[THREADS] = true
+      expire_at(thread_key(id), fresh_end)
+      expire_at(chain_key(caller), fresh_end)
+    end
+    caller = caller_of(caller)
+  end
+end
+
+local function drop_slots(id)
+  take_from(THREADS, id)
+  if chain_of(id) then
+    redis.call('LTRIM', thread_key(id), 0, 0)
+  else
+    redis.call('DEL', thread_key(id))
+  end
+end
+
+local function unlink(id, chain)
+  redis.call('DEL', chain_key(chain))
+  take_from(LINKS, id)
+  if count_slots(id) > 0 then
+    redis.call('LSET', thread_key(id), 0, '')
+  else
+    redis.call('DEL', thread_key(id))
+  end
+end
+
+local function link(id, chain)
+  local known = chain_of(id)
+  if known == chain then
+    return
+  end
+  local former = redis.call('GET', chain_key(chain))
+  if former then
+    unlink(former, chain)
+  end
+  if known then
+    redis.call('DEL', chain_key(known))
+  end
+  if redis.call('EXISTS', thread_key(id)) == 1 then
+    redis.call('LSET', thread_key(id), 0, '=' .. chain)
+  else
+    redis.call('RPUSH', thread_key(id), '=' .. chain)
+    take_from(THREADS, id)
+  end
+  redis.call('SET', chain_key(chain), id)
+end
+
+-- Ends every writing script. Not its beginning: once a script has written, Redis no
+-- longer refuses it for want of memory.
+local function tidy()
+  for index in pairs(changed) do
+    redis.call('ZREMRANGEBYSCORE', index, '-inf', '(' .. integer(now))
+    local last = redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')[2]
+    if last then
+      expire_at(index, tonumber(last))
+    end
+  end
+end

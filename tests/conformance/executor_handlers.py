@@ -1,0 +1,123 @@
+"""Handlers for the executors' suite; a module of their own, so that any process finds them."""
+
+import asyncio
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline import HandlerMetadata, HandlerResponse, get_context_buffer, get_registry
+
+
+@dataclass
+class Task:
+    """What the suite sends; `path` is a file by which handler and test meet."""
+
+    number: int = 0
+    path: str = ""
+
+
+@dataclass
+class Result:
+    number: int
+    words: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Opaque:
+    """A payload whose value no codec takes."""
+
+    value: Any
+
+
+async def double(payload: Task, metadata: HandlerMetadata) -> HandlerResponse:
+    await asyncio.sleep(0)
+    return HandlerResponse.respond(Result(payload.number * 2))
+
+
+def double_plainly(payload: Task, metadata: HandlerMetadata) -> HandlerResponse:
+    return HandlerResponse.respond(Result(payload.number * 2))
+
+
+def every_form(payload: Task, metadata: HandlerMetadata) -> list[HandlerResponse]:
+    return [
+        HandlerResponse(Task(1), to="other"),
+        HandlerResponse.respond(Result(2)),
+        HandlerResponse.scatter([Task(3), Task(4)], to="many"),
+    ]
+
+
+def nothing(payload: Task, metadata: HandlerMetadata) -> None:
+    return None
+
+
+def describe(payload: Task, metadata: HandlerMetadata) -> HandlerResponse:
+    words = [
+        metadata.thread_id,
+        metadata.from_id,
+        str(metadata.own_name),
+        str(metadata.is_self_call),
+        metadata.usage_instructions,
+    ]
+    return HandlerResponse.respond(Result(metadata.attempt, words))
+
+
+def read_thread(payload: Task, metadata: HandlerMetadata) -> HandlerResponse:
+    slots = get_context_buffer().get_thread(metadata.thread_id)
+    chain = get_registry().lookup(metadata.thread_id)
+    words = [str(chain), *(f"{slot.from_id}:{slot.payload.number}" for slot in slots)]
+    return HandlerResponse.respond(Result(len(slots), words))
+
+
+def fail(payload: Task, metadata: HandlerMetadata) -> None:
+    raise LookupError(f"no {payload.number} here")
+
+
+def leave(payload: Task, metadata: HandlerMetadata) -> None:
+    raise SystemExit(3)
+
+
+async def cancel_itself(payload: Task, metadata: HandlerMetadata) -> None:
+    raise asyncio.CancelledError
+
+
+def time_out_by_itself(payload: Task, metadata: HandlerMetadata) -> None:
+    raise TimeoutError("the far end is slow")
+
+
+def return_rubbish(payload: Task, metadata: HandlerMetadata) -> Any:
+    return 42
+
+
+def return_mixed_rubbish(payload: Task, metadata: HandlerMetadata) -> Any:
+    return [HandlerResponse.respond(Result(1)), "and this"]
+
+
+def return_opaque(payload: Task, metadata: HandlerMetadata) -> HandlerResponse:
+    return HandlerResponse.respond(Opaque(object()))
+
+
+async def wait_for_file(payload: Task, metadata: HandlerMetadata) -> HandlerResponse:
+    """Announce itself in `<path>.<number>`, then wait until `path` exists."""
+    Path(f"{payload.path}.{payload.number}").write_text(str(os.getpid()))
+    while not Path(payload.path).exists():
+        await asyncio.sleep(0.01)
+    return HandlerResponse.respond(Result(payload.number))
+
+
+def block_for_file(payload: Task, metadata: HandlerMetadata) -> HandlerResponse:
+    """As `wait_for_file`, but without ever yielding."""
+    Path(f"{payload.path}.{payload.number}").write_text(str(os.getpid()))
+    while not Path(payload.path).exists():
+        time.sleep(0.01)
+    return HandlerResponse.respond(Result(payload.number))
+
+
+def kill_own_process(payload: Task, metadata: HandlerMetadata) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def tell_pid(payload: Task, metadata: HandlerMetadata) -> HandlerResponse:
+    return HandlerResponse.respond(Result(os.getpid()))

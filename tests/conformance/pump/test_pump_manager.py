@@ -1,0 +1,43 @@
+"""The pump's suite over the Manager backend."""
+
+from backends import BackendConfig
+from tests.conformance.pump import conversations, gathering, limits
+
+
+MANAGER = BackendConfig(backend_type="manager")
+
+
+class TestConversations(conversations.Conversations):
+    backend_config = MANAGER
+
+
+class TestDoor(conversations.Door):
+    backend_config = MANAGER
+
+
+class TestErrors(conversations.Errors):
+    backend_config = MANAGER
+
+
+class TestGathering(gathering.Gathering):
+    backend_config = MANAGER
+
+
+class TestBounds(limits.Bounds):
+    backend_config = MANAGER
+
+
+class TestOrder(limits.Order):
+    backend_config = MANAGER
+
+
+class TestAgents(limits.Agents):
+    backend_config = MANAGER
+
+
+class TestWatching(limits.Watching):
+    backend_config = MANAGER
+
+
+class TestShutdown(limits.Shutdown):
+    backend_config = MANAGER
