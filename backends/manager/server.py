@@ -73,7 +73,7 @@ class StoreServer:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def start(self) -> None:
-        """Listen, and serve until `stop`.
+        """Listen, and serve until `stop`; called once.
 
         Raises:
             OSError: the address can't be listened on.
