@@ -13,6 +13,7 @@ from hashlib import blake2b
 
 CONVERSATION_MARK = "@"
 MEMBER_MARK = "#"
+_MARKS = (CONVERSATION_MARK, MEMBER_MARK)
 #: Sets apart the second and later listeners that share a broadcast name: `log~1`.
 COPY_MARK = "~"
 
@@ -47,7 +48,7 @@ def unescape_hop(segment: str) -> str:
 
 def is_marker(segment: str) -> bool:
     """True for a scope's marker, false for a hop."""
-    return segment[:1] in (CONVERSATION_MARK, MEMBER_MARK)
+    return segment[:1] in _MARKS
 
 
 def extend(chain: str, name: str) -> str:
@@ -86,20 +87,12 @@ def _uuid(raw: str, version: str) -> str:
 
 
 def thread_id_of(chain: str) -> str:
-    """The thread id that *chain* stands for, the same in every process.
+    """The thread id of a *chain* nobody has given another, the same in every process.
 
-    A conversation's own thread keeps the id in its marker. Any other is a UUID of
-    version 8 (RFC 9562) over the chain's BLAKE2b-128. Because it is derived, two
-    processes that first meet a chain at once agree without a lock, and a hop that
+    A UUID of version 8 (RFC 9562) over the chain's BLAKE2b-128. Because it is derived,
+    two processes that first meet a chain at once agree without a lock, and a hop that
     runs again after a crash opens the same threads.
-
-    >>> thread_id_of("system.demo.@7.external.greeter")
-    '7'
     """
-    head, _, target = chain.rpartition(".")
-    marker = head.rpartition(".")[0].rpartition(".")[2]
-    if marker[:1] == CONVERSATION_MARK and COPY_MARK not in target:
-        return unescape_hop(marker[1:])
     return _uuid(blake2b(chain.encode(), digest_size=16).hexdigest(), "8")
 
 
@@ -136,12 +129,17 @@ def caller_of(chain: str) -> str | None:
     return rest or None
 
 
-@lru_cache(maxsize=16384)
-def callers(chain: str) -> tuple[str, ...]:
+def callers(chain: str) -> list[str]:
     """Every chain that *chain* was called from, nearest first.
 
     >>> callers("system.demo.@7.external.greeter")
-    ('system.demo.@7.external', 'system.demo', 'system')
+    ['system.demo.@7.external', 'system.demo', 'system']
     """
-    caller = caller_of(chain)
-    return (caller, *callers(caller)) if caller else ()
+    found: list[str] = []
+    end = chain.rfind(".")
+    while end > 0:
+        start = chain.rfind(".", 0, end) + 1
+        if not is_marker(chain[start:end]):
+            found.append(chain[:end])
+        end = start - 1
+    return found

@@ -132,7 +132,9 @@ class MemoryStore:
             indices = []
             written = {}
             for thread_id, chain, data in slots:
-                thread = written[thread_id] = self._link(chain, thread_id, now)
+                thread = written[thread_id] = self._link(
+                    chain, thread_id, self._find(thread_id, now)
+                )
                 indices.append(self._put(thread, data))
             for thread_id, thread in written.items():
                 self._refresh_with_callers(thread_id, thread, terms.ttl_s, now)
@@ -184,7 +186,7 @@ class MemoryStore:
         """Link *chain* and *uuid*, each to nothing else."""
         with self._lock:
             now = self._begin_write()
-            thread = self._link(chain, uuid, now)
+            thread = self._link(chain, uuid, self._find(uuid, now))
             self._refresh_with_callers(uuid, thread, terms.ttl_s, now)
 
     def uuid_of(self, chain: str) -> str | None:
@@ -270,7 +272,7 @@ class MemoryStore:
         if thread is not None and len(thread.slots) >= terms.max_slots:
             raise _full(thread_id, terms.max_slots)
         if thread is None or thread.chain != chain:
-            thread = self._link(chain, thread_id, now)
+            thread = self._link(chain, thread_id, thread)
         index = self._put(thread, data)
         self._refresh_with_callers(thread_id, thread, terms.ttl_s, now)
         return index
@@ -301,8 +303,8 @@ class MemoryStore:
                 raise _full(thread_id, max_slots)
             lengths[thread_id] = length + 1
 
-    def _link(self, chain: str, uuid: str, now: float) -> _Thread:
-        thread = self._find(uuid, now) or self._create(uuid)
+    def _link(self, chain: str, uuid: str, thread: _Thread | None) -> _Thread:
+        thread = thread or self._create(uuid)
         if thread.chain != chain:
             former = self._uuids.get(chain)
             if former is not None:
@@ -310,7 +312,7 @@ class MemoryStore:
             if thread.chain is not None:
                 del self._uuids[thread.chain]
             thread.chain = chain
-            thread.callers = chains.callers(chain)
+            thread.callers = tuple(chains.callers(chain))
             self._uuids[chain] = uuid
         return thread
 

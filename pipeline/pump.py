@@ -224,7 +224,7 @@ class StreamPump:
 
         Args:
             thread_id: goes on with this conversation, or names a new one.
-            from_id: who asks. If a listener has this name, it gets the answer.
+            from_id: who asks, as handlers and slots will name them.
             message_id: deduplicates; the second message with one id is not sent.
 
         Raises:
@@ -299,10 +299,18 @@ class StreamPump:
         if thread_id is not None:
             chain = await asyncio.to_thread(engine.registry.lookup, thread_id)
             self._check_thread(thread_id, chain, to)
+        conversation = thread_id or new_id
         if chain is None:
             root = engine.registry.root_chain
-            chain = chains.conversation_chain(root, thread_id or new_id, from_id, to)
-        return engine.router.plan_opening(to, data, chain, message_id or new_id, message_id)
+            chain = chains.conversation_chain(root, conversation, from_id, to)
+        return engine.router.plan_opening(
+            to,
+            data,
+            thread_id=conversation,
+            chain=chain,
+            scope=message_id or new_id,
+            message_id=message_id,
+        )
 
     async def _open(self, opening: Opening) -> Opened:
         engine = self._running()

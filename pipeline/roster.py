@@ -1,11 +1,11 @@
 """The listeners of an organism, as those who route messages see them."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 from backends.chains import COPY_MARK
 from pipeline.errors import PayloadTypeError, UnknownListenerError
 from pipeline.organism import Listener
+from pipeline.settings import near, quoted
 
 
 class Roster:
@@ -13,7 +13,7 @@ class Roster:
 
     def __init__(self, listeners: Iterable[Listener] = ()) -> None:
         self._by_id: dict[str, Listener] = {}
-        self._ids: dict[str, list[str]] = {}
+        self._named: dict[str, list[tuple[str, Listener]]] = {}
         for listener in listeners:
             self.add(listener)
 
@@ -22,9 +22,10 @@ class Roster:
 
     def add(self, listener: Listener) -> str:
         """Add a listener; its id."""
-        ids = self._ids.setdefault(listener.name, [])
-        listener_id = f"{listener.name}{COPY_MARK}{len(ids)}" if ids else listener.name
-        ids.append(listener_id)
+        namesakes = self._named.setdefault(listener.name, [])
+        copy = f"{COPY_MARK}{len(namesakes)}" if namesakes else ""
+        listener_id = listener.name + copy
+        namesakes.append((listener_id, listener))
         self._by_id[listener_id] = listener
         return listener_id
 
@@ -42,12 +43,12 @@ class Roster:
         Raises:
             UnknownListenerError: nobody has this name; the text suggests a near one.
         """
-        ids = self._ids.get(name)
-        if ids is None:
-            near = get_close_matches(name, self._ids, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise UnknownListenerError(f"no listener is called {name!r}{hint}")
-        return [(listener_id, self._by_id[listener_id]) for listener_id in ids]
+        found = self._named.get(name)
+        if found is None:
+            raise UnknownListenerError(
+                f"no listener is called {quoted(name)}{near(name, self._named)}"
+            )
+        return found
 
 
 def name_of(listener_id: str) -> str:

@@ -42,15 +42,22 @@ class Router:
         self._limits = limits
 
     def plan_opening(
-        self, to: str, payload: bytes, chain: str, scope: str, message_id: str | None
+        self,
+        to: str,
+        payload: bytes,
+        *,
+        thread_id: str,
+        chain: str,
+        scope: str,
+        message_id: str | None,
     ) -> Opening:
         """A message from outside, as it enters.
 
         Args:
-            chain: the conversation's own, which ends in *to*.
+            thread_id: the conversation's.
+            chain: what that stands for; it ends in *to*.
             scope: what the ids derive from; new to the mailbox.
         """
-        conversation = chains.thread_id_of(chain)
         caller = chain.rpartition(".")[0]
         from_id = chains.last_hop(caller)
         envelopes: list[Envelope] = []
@@ -59,10 +66,10 @@ class Router:
             envelopes.append(
                 Envelope(
                     derived_id(scope, copy) if copy else scope,
-                    conversation,
+                    thread_id,
                     scope,
                     copy_chain,
-                    chains.thread_id_of(copy_chain) if copy else conversation,
+                    chains.thread_id_of(copy_chain) if copy else thread_id,
                     listener_id,
                     from_id,
                     payload,
@@ -133,14 +140,13 @@ class Router:
 
     def caller(self, chain: str) -> "_Caller":
         """Who called the newest hop of *chain*."""
-        rest = chain.rpartition(".")[0]
-        segment = rest.rpartition(".")[2]
+        before, _, segment = chain.rpartition(".")[0].rpartition(".")
         if segment.startswith(chains.MEMBER_MARK):
-            return _Caller(rest, "", None, is_scatterer=True)
-        if not segment or segment.startswith(chains.CONVERSATION_MARK):
-            return _Caller(rest, EXTERNAL, None)
+            return _Caller(chain, "", None, is_scatterer=True)
         listener_id = chains.unescape_hop(segment)
-        return _Caller(rest, listener_id, self.roster.get(listener_id))
+        if not before or before.rpartition(".")[2].startswith(chains.CONVERSATION_MARK):
+            return _Caller(chain, listener_id, None)
+        return _Caller(f"{before}.{segment}", listener_id, self.roster.get(listener_id))
 
 
 class _Caller(NamedTuple):
@@ -259,7 +265,12 @@ class _Hop:
         from_id: str | None = None,
     ) -> Envelope:
         taken = self._taken
-        thread_id = taken.thread_id if chain == taken.chain else chains.thread_id_of(chain)
+        if chain == taken.chain:
+            thread_id = taken.thread_id
+        elif _is_own_thread(chain):
+            thread_id = taken.conversation
+        else:
+            thread_id = chains.thread_id_of(chain)
         return Envelope(
             envelope_id,
             taken.conversation,
@@ -270,6 +281,13 @@ class _Hop:
             self._sender if from_id is None else from_id,
             payload,
         )
+
+
+def _is_own_thread(chain: str) -> bool:
+    """True for the chain a conversation began with: marker, who asked, whom."""
+    segments = chain.rsplit(".", 3)
+    is_first_hop = len(segments) > 2 and segments[-3].startswith(chains.CONVERSATION_MARK)  # noqa: PLR2004 - as the docstring counts them
+    return is_first_hop and chains.COPY_MARK not in segments[-1]
 
 
 def derived_id(parent: str, position: int) -> str:

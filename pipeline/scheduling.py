@@ -75,6 +75,8 @@ class ReadyQueue(Generic[T]):
 
     def pop(self) -> T | None:
         """Take the next item that may start, and its lane's places; None if none may."""
+        if not self._count:
+            return None
         best: Lane[T] | None = None
         best_rank: tuple[int, int] | None = None
         for lane in self._waiting:

@@ -53,7 +53,9 @@ async def run(messages: int) -> float:
     running = asyncio.create_task(pump.run())
     started = time.perf_counter()
     for number in range(messages):
-        envelope = pump._wrap_in_envelope(Greeting(name=str(number)), "external", "greeter", _uuid(number))
+        envelope = pump._wrap_in_envelope(
+            Greeting(name=str(number)), "external", "greeter", _uuid(number)
+        )
         await pump.inject(envelope, thread_id=_uuid(number), from_id="external")
     await done.wait()
     elapsed = time.perf_counter() - started

@@ -19,8 +19,8 @@ from pipeline import (
     get_context_buffer,
     get_registry,
 )
-from pipeline.organism import Limits
 from pipeline.errors import PayloadTooLargeError
+from pipeline.organism import Limits
 from tests.conformance.pump.base import OpenPump, Other, Ping, Pong, PumpContract, answer
 
 
@@ -211,17 +211,20 @@ class Conversations(PumpContract):
         with pytest.raises(PipelineError, match="is a conversation with 'remember'"):
             await pump.inject("other", Ping(), thread_id=thread_id)
 
-    async def test_an_answer_goes_to_the_listener_that_asked(self, open_pump: OpenPump) -> None:
-        """`from_id` may name a listener; it is then the caller."""
-        heard: list[Any] = []
+    async def test_who_asks_is_outside_whatever_its_name(self, open_pump: OpenPump) -> None:
+        """`from_id` is what handlers see; a listener of that name does not get the answer."""
 
         async def console(payload: Any, metadata: HandlerMetadata) -> None:
-            heard.append((payload, metadata.from_id))
+            raise AssertionError("not asked")
 
-        pump = await open_pump({"console": console, "callee": answer})
-        await pump.inject("callee", Ping(4), from_id="console")
+        async def callee(payload: Ping, metadata: HandlerMetadata) -> HandlerResponse:
+            return HandlerResponse.respond(Pong(4, [metadata.from_id]))
+
+        pump = await open_pump({"console": console, "callee": callee})
+        thread_id = await pump.inject("callee", Ping(4), from_id="console")
         await pump.join()
-        assert heard == [(Pong(4), "callee")]
+        last = get_context_buffer().get_thread(thread_id)[-1]
+        assert (last.payload, last.to_id) == (Pong(4, ["console"]), "console")
 
     async def test_the_registry_knows_the_way(self, open_pump: OpenPump) -> None:
         """Handlers see ids; whoever asks the registry sees the chain behind one."""
@@ -236,12 +239,12 @@ class Conversations(PumpContract):
 class Door(PumpContract):
     async def test_what_is_wrong_is_refused_and_nothing_stored(self, open_pump: OpenPump) -> None:
         """A wrong type, value or size, and an unknown listener, each with an error that says so."""
-        pump = await open_pump(
-            {"callee": answer}, limits=Limits(max_payload_bytes=200)
-        )
-        with pytest.raises(UnknownListenerError, match="no listener is called 'caller'.*'callee'"):
+        pump = await open_pump({"callee": answer}, limits=Limits(max_payload_bytes=200))
+        with pytest.raises(UnknownListenerError, match='no listener is called "caller".*"callee"'):
             await pump.inject("caller", Ping())
-        with pytest.raises(PayloadTypeError, match="external sent Other to 'callee', which takes Ping"):
+        with pytest.raises(
+            PayloadTypeError, match="external sent Other to 'callee', which takes Ping"
+        ):
             await pump.inject("callee", Other())
         with pytest.raises(PayloadTypeError, match="Expected `int`, got `str`"):
             await pump.request("callee", Ping("one"))  # type: ignore[arg-type]
@@ -252,7 +255,6 @@ class Door(PumpContract):
 
     async def test_a_subclass_passes(self, open_pump: OpenPump) -> None:
         """A listener takes what its class takes."""
-
         pump = await open_pump({"callee": answer})
         assert await pump.request("callee", LoudPing(5)) == Pong(5)
 
@@ -384,7 +386,12 @@ class Errors(PumpContract):
 
         pump = await open_pump({"wrong": (wrong, {"retries": 3}), "note": note})
         for number, text in enumerate(
-            ("no listener is called 'nobody'", "which takes Ping", "returned str", "not a dataclass")
+            (
+                'no listener is called "nobody"',
+                "which takes Ping",
+                "returned str",
+                "not a dataclass",
+            )
         ):
             with pytest.raises(HandlerError, match=text) as caught:
                 await pump.request("wrong", Ping(number))

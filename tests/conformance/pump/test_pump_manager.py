@@ -3,7 +3,6 @@
 from backends import BackendConfig
 from tests.conformance.pump import conversations, gathering, limits
 
-
 MANAGER = BackendConfig(backend_type="manager")
 
 
