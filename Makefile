@@ -1,0 +1,54 @@
+# Everything runs in a venv of its own beside this file; nothing else is needed than
+# Python 3.11 or newer, make and a package index.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN_STAMP := $(VENV)/.run
+DEV_STAMP := $(VENV)/.dev
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
+
+.PHONY: demo test check bench fmt lock clean
+
+# The audit of Python's own standard library, on this machine's cores.
+demo: $(RUN_STAMP)
+	$(BIN)/python examples/stdlib_audit --out audit-report
+
+# Every test, with branch coverage.
+test: $(DEV_STAMP)
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+# Every check that reads the code; the same that CI runs.
+check: $(DEV_STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Ratios against a plain loop and against another pump, measured side by side.
+bench: $(DEV_STAMP)
+	$(BIN)/python -m benchmarks
+
+fmt: $(DEV_STAMP)
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+# What CI installs; made anew from the ranges in pyproject.toml.
+lock: $(DEV_STAMP)
+	$(BIN)/python -m pip --disable-pip-version-check freeze --exclude-editable > constraints.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage audit-report
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "celery-pump needs Python 3.11 or newer; try make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(RUN_STAMP): $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) --editable .
+	@touch $@
+
+$(DEV_STAMP): $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(RUN_STAMP)
