@@ -70,7 +70,7 @@ def _uuid(number: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--messages", type=int, default=300)
+    parser.add_argument("--messages", type=int, default=1_500)
     messages = parser.parse_args().messages
     elapsed = asyncio.run(run(messages))
     version = importlib.metadata.version("xml-pipeline")
