@@ -1,0 +1,1 @@
+"""An audit of Python code, as an organism of three listeners."""

@@ -1,0 +1,106 @@
+"""What travels between the listeners."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Tree:
+    """A folder of Python code; empty is the standard library of the interpreter at work."""
+
+    root: str = ""
+
+
+@dataclass
+class Module:
+    """One file of the tree; `path` is relative to `root`."""
+
+    root: str
+    path: str
+
+
+@dataclass
+class Function:
+    """One function: its qualified name, where it begins, its lines and its complexity."""
+
+    name: str
+    line: int
+    lines: int
+    complexity: int
+
+
+@dataclass
+class Fragment:
+    """A sub-tree large enough to count as a clone; equal hashes mean equal shape."""
+
+    hash: int
+    line: int
+    lines: int
+
+
+@dataclass
+class ModuleReport:
+    """What one module holds, or why it was skipped."""
+
+    path: str
+    lines: int = 0
+    functions: list[Function] = field(default_factory=list)
+    documented: int = 0
+    documentable: int = 0
+    imports: list[str] = field(default_factory=list)
+    fragments: list[Fragment] = field(default_factory=list)
+    skipped: str = ""
+
+
+@dataclass
+class Findings:
+    """Every module's report, in the order of their paths."""
+
+    root: str
+    modules: list[ModuleReport]
+
+
+@dataclass
+class Place:
+    """A function or a fragment within the tree."""
+
+    path: str
+    name: str
+    line: int
+    lines: int
+    complexity: int = 0
+
+
+@dataclass
+class CloneGroup:
+    """Places of the same shape; `places` may list the first of `count` only."""
+
+    lines: int
+    count: int
+    places: list[Place]
+
+
+@dataclass
+class Skipped:
+    """A file that was left out, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass
+class Report:
+    """The audit's result; equal trees give equal reports."""
+
+    root: str
+    modules: int
+    lines: int
+    functions: int
+    mean_complexity: float
+    docstring_coverage: float
+    most_complex: list[Place]
+    longest: list[Place]
+    most_imported: list[tuple[str, int]]
+    complexity_histogram: list[tuple[str, int]]
+    clone_groups: list[CloneGroup]
+    clones_found: int
+    skipped: list[Skipped]
