@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import signal
 import sys
 import time
@@ -65,6 +66,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.root and not Path(arguments.root).is_dir():
         parser.error(f"--root: {arguments.root} is not a folder")
+    # Whoever interrupts an audit knows that it drops what waits.
+    logging.getLogger("pipeline").setLevel(logging.ERROR)
     console = Console()
     columns = (
         TextColumn("{task.description}"),

@@ -58,8 +58,7 @@ class TestOverMemory(ProcessPoolContract):
             for n in range(WORKERS)
         ]
         marks = [tmp_path / f"gate.{n}" for n in range(WORKERS)]
-        for mark in marks:
-            assert await asyncio.to_thread(eventually, lambda mark=mark: bool(_text(mark)))
+        assert await asyncio.to_thread(eventually, lambda: all(map(_text, marks)))
         os.kill(int(_text(marks[0])), signal.SIGKILL)
         lost = await calls[0]
         assert lost.error.code == ErrorCode.WORKER_LOST  # type: ignore[union-attr]
@@ -108,8 +107,8 @@ class TestOverMemory(ProcessPoolContract):
             assert len({result.number for result in crowd}) >= len(crowd) // 3
         finally:
             await executor.stop()
-        for pid in {*pids, *(result.number for result in crowd)}:
-            assert await asyncio.to_thread(eventually, lambda pid=pid: not is_alive(pid))
+        gone = {*pids, *(result.number for result in crowd)}
+        assert await asyncio.to_thread(eventually, lambda: not any(map(is_alive, gone)))
 
     async def test_stop_leaves_no_process(
         self, executor: ProcessPoolExecutor, codec: Codec, tmp_path: Path

@@ -34,10 +34,10 @@ th, td { padding: .35rem .75rem .35rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; overflow-wrap: anywhere; }
 tr:last-child td { border-bottom: 0; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap;
-  overflow-wrap: normal; }
+  overflow-wrap: normal; width: 1%; }
 code { font: .85em/1.5 ui-monospace, monospace; }
-.chart td { border: 0; padding-block: .15rem; }
-.chart td:last-child { width: 62%; padding-right: 0; }
+.chart td { border: 0; padding-block: .15rem; vertical-align: middle; white-space: nowrap; }
+.chart td:last-child { width: 99%; padding-right: 0; }
 .bar { display: block; height: .8rem; min-width: 2px; border-radius: 2px; background: var(--bar); }
 details { margin-top: .25rem; color: var(--soft); }
 """
@@ -77,7 +77,7 @@ def _totals(report: Report) -> str:
         ("Modules", f"{report.modules:,}"),
         ("Lines", f"{report.lines:,}"),
         ("Functions", f"{report.functions:,}"),
-        ("Mean complexity", f"{report.mean_complexity:.2f}"),
+        ("Complexity", f"{report.mean_complexity:.2f}"),
         ("Docstrings", f"{report.docstring_coverage:.1%}"),
         ("Clone groups", f"{report.clones_found:,}"),
         ("Skipped", f"{len(report.skipped):,}"),

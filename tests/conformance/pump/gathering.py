@@ -39,7 +39,8 @@ class Gathering(PumpContract):
 
         async def scatterer(payload: Any, metadata: HandlerMetadata) -> HandlerResponse:
             calls.append(type(payload).__name__)
-            return await scatter_to("member", 5)(payload, metadata)
+            reply: HandlerResponse = await scatter_to("member", 5)(payload, metadata)
+            return reply
 
         pump = await open_pump({"scatterer": scatterer, "member": last_first})
         assert await pump.request("scatterer", Ping()) == Pong(5, ["0", "1", "2", "3", "4"])

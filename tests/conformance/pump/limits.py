@@ -368,17 +368,19 @@ class Shutdown(PumpContract):
         (dropped,) = [each for each in caplog.records if each.getMessage() == "messages dropped"]
         assert dropped.__dict__["count"] == 3
 
-    async def test_without_drain_it_cancels(self, open_pump: OpenPump) -> None:
+    @pytest.mark.parametrize("settings", [{"drain": False}, {"timeout_s": 0.05}])
+    async def test_without_drain_it_cancels(
+        self, open_pump: OpenPump, settings: dict[str, Any]
+    ) -> None:
         """`drain=False`, or a drain that takes longer than `timeout_s`."""
-        for settings in ({"drain": False}, {"timeout_s": 0.05}):
-            gauge = Gauge()
-            pump = await open_pump({"stuck": gauge})
-            request = asyncio.create_task(pump.request("stuck", Ping()))
-            await settled(lambda gauge=gauge: gauge.running == 1)
-            async with asyncio.timeout(5):
-                await pump.shutdown(**settings)  # type: ignore[arg-type]
-            with pytest.raises(PumpStoppedError):
-                await request
+        gauge = Gauge()
+        pump = await open_pump({"stuck": gauge})
+        request = asyncio.create_task(pump.request("stuck", Ping()))
+        await settled(lambda: gauge.running == 1)
+        async with asyncio.timeout(5):
+            await pump.shutdown(**settings)
+        with pytest.raises(PumpStoppedError):
+            await request
 
     async def test_who_waits_at_the_door_is_turned_away(self, open_pump: OpenPump) -> None:
         """A pump that stops lets nobody wait for ever."""

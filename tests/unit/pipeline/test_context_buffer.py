@@ -118,9 +118,7 @@ def test_threads_are_deleted_and_cleared(buffer: ContextBuffer) -> None:
 def test_positions_hold_under_concurrent_writers(buffer: ContextBuffer) -> None:
     """`index` is the position, whoever else appends."""
     with ThreadPoolExecutor(8) as pool:
-        slots = list(
-            pool.map(lambda n: buffer.append("t", Number(n), "a", "b"), range(200))
-        )
+        slots = list(pool.map(lambda n: buffer.append("t", Number(n), "a", "b"), range(200)))
     thread = buffer.get_thread("t")
     assert sorted(slot.index for slot in slots) == list(range(200))
     assert all(thread[slot.index].payload == slot.payload for slot in slots)

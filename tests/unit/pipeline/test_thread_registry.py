@@ -30,7 +30,6 @@ def test_it_knows_whether_it_is_shared() -> None:
 
 def test_the_root_is_registered_once(registry: ThreadRegistry) -> None:
     """Conversations start below it; asking again changes nothing."""
-    assert registry.root_uuid is None
     root = registry.initialize_root("demo")
     assert root == registry.initialize_root("other") == registry.root_uuid
     assert registry.root_chain == "system.demo" == registry.lookup(root)

@@ -1,0 +1,95 @@
+"""The example from outside: what it writes, what it says, how it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.waiting import eventually
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "stdlib_audit"
+#: A real tree, small enough for a test: this interpreter's asyncio.
+TREE = Path(sysconfig.get_path("stdlib")) / "asyncio"
+
+
+def audit(out: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(EXAMPLE), "--out", str(out), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        env=os.environ | environment,
+    )
+
+
+def report_in(folder: Path) -> Any:
+    return json.loads((folder / "report.json").read_text())["report"]
+
+
+def test_the_report_is_the_same_over_every_backend_and_without_a_pump(tmp_path: Path) -> None:
+    """Memory, Manager, and one plain loop: equal but for timings."""
+    for backend in ("memory", "manager"):
+        done = audit(tmp_path / backend, "--root", str(TREE), BACKEND=backend)
+        assert done.returncode == 0, done.stderr
+        assert "Most complex functions" in done.stdout
+        assert (tmp_path / backend / "report.html").read_text().startswith("<!doctype html>")
+    script = (
+        "import json, sys, msgspec; from audit.payloads import Tree;"
+        "from audit.plain import audit_plainly;"
+        "print(msgspec.json.encode(audit_plainly(Tree(sys.argv[1]))).decode())"
+    )
+    plain = subprocess.run(
+        [sys.executable, "-c", script, str(TREE)],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=EXAMPLE,
+    )
+    expected = json.loads(plain.stdout)
+    assert expected["modules"] > 20
+    assert report_in(tmp_path / "memory") == report_in(tmp_path / "manager") == expected
+
+
+def test_a_folder_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
+    """Exit 2, one line, nothing written."""
+    done = audit(tmp_path / "out", "--root", str(tmp_path / "nowhere"))
+    assert done.returncode == 2
+    assert "nowhere is not a folder" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def _children(pid: int) -> list[int]:
+    listed = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False
+    )
+    direct = [int(line) for line in listed.stdout.split()]
+    return [*direct, *(each for child in direct for each in _children(child))]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_drains_and_leaves_no_process(tmp_path: Path, number: int) -> None:
+    """Within 5 s, with exit 130, no traceback, and nothing left behind."""
+    running = subprocess.Popen(
+        [sys.executable, str(EXAMPLE), "--out", str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    # Two pool processes beside their server and the resource tracker: it is at work.
+    assert eventually(lambda: len(_children(running.pid)) >= 4, timeout_s=30)
+    children = _children(running.pid)
+    # As a terminal does it: to the whole group at once.
+    os.killpg(running.pid, number)
+    _, errors = running.communicate(timeout=5)
+    assert running.returncode == 130
+    assert errors == "stdlib_audit: interrupted\n"
+    gone = [f"/proc/{pid}" for pid in children]
+    assert eventually(lambda: not any(map(os.path.exists, gone)))
