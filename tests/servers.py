@@ -101,7 +101,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 def _start(command: str, folder: Path, options: tuple[str, ...]) -> RedisServer:
     for _ in range(_ATTEMPTS):
         port = free_port()
-        process = subprocess.Popen(  # noqa: S603 - a server we chose
+        process = subprocess.Popen(
             [command, *_settings(port, folder, is_sentinel="--sentinel" in options), *options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

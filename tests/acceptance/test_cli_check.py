@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def check(folder: Path, *args: str, organism: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603  our own command
+    return subprocess.run(
         [*PUMP, "check", *args],
         cwd=folder,
         env={**os.environ, "ORGANISM": organism},
@@ -86,7 +86,7 @@ def test_a_table_fits_a_terminal(folder: Path) -> None:
     (folder / "organism.yaml").write_text(ORGANISM.replace("auditor", long))
     reader, writer = pty.openpty()
     try:
-        subprocess.run(  # noqa: S603  our own command
+        subprocess.run(
             [*PUMP, "check", "organism.yaml"],
             cwd=folder,
             env={**os.environ, "COLUMNS": "80", "TERM": "dumb", "NO_COLOR": "1"},
@@ -162,7 +162,7 @@ def test_where_the_organism_is_found(
 )
 def test_wrong_usage_is_exit_2(tmp_path: Path, args: list[str], error: str) -> None:
     """One line says what is wrong."""
-    done = subprocess.run(  # noqa: S603  our own command
+    done = subprocess.run(
         [*PUMP, *args], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (2, "", error)
@@ -171,7 +171,7 @@ def test_wrong_usage_is_exit_2(tmp_path: Path, args: list[str], error: str) -> N
 def test_help_is_asked_for_or_shown(tmp_path: Path) -> None:
     """On request it is output; without a command it is an error's explanation."""
     asked, bare = (
-        subprocess.run(  # noqa: S603  our own command
+        subprocess.run(
             [*PUMP, *args], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
         )
         for args in (["--help"], [])

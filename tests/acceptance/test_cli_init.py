@@ -9,7 +9,7 @@ import pytest
 
 
 def pump(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603  our own command
+    return subprocess.run(
         [sys.executable, "-m", "pipeline.cli.main", *args],
         cwd=folder,
         capture_output=True,

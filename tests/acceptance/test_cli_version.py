@@ -9,7 +9,7 @@ from pipeline.version import __version__
 
 
 def version(*args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603  our own command
+    return subprocess.run(
         [sys.executable, "-m", "pipeline.cli.main", "version", *args],
         capture_output=True,
         text=True,

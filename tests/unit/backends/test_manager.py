@@ -270,7 +270,7 @@ class TestProcesses:
             "assert backend.buffer_thread_len('a') == 3\n"
             "backend.close()\n"
         )
-        subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=30)  # noqa: S603
+        subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=30)
 
     def test_a_private_server_ends_with_its_killed_parent(self) -> None:
         """SIGKILL of the parent leaves no server process."""
@@ -281,7 +281,7 @@ class TestProcesses:
             "print(backend._private._process.pid, flush=True)\n"
             "sys.stdin.read()\n"
         )
-        parent = subprocess.Popen(  # noqa: S603
+        parent = subprocess.Popen(
             [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         with parent:
@@ -316,7 +316,7 @@ class TestProcesses:
         key_file.write_text(KEY + "\n")
         place = "127.0.0.1:0" if kind == "port" else str(tmp_path / "store.sock")
         command = [sys.executable, "-W", "error", "-m", "backends.manager", "--address", place]
-        with subprocess.Popen(  # noqa: S603
+        with subprocess.Popen(
             [*command, "--authkey-file", str(key_file)], stdout=subprocess.PIPE
         ) as process:
             assert process.stdout is not None
