@@ -48,7 +48,7 @@ def unescape_hop(segment: str) -> str:
 
 def is_marker(segment: str) -> bool:
     """True for a scope's marker, false for a hop."""
-    return segment[:1] in _MARKS
+    return segment.startswith(_MARKS)
 
 
 def extend(chain: str, name: str) -> str:
@@ -136,10 +136,10 @@ def callers(chain: str) -> list[str]:
     ['system.demo.@7.external', 'system.demo', 'system']
     """
     found: list[str] = []
-    end = chain.rfind(".")
-    while end > 0:
-        start = chain.rfind(".", 0, end) + 1
-        if not is_marker(chain[start:end]):
-            found.append(chain[:end])
-        end = start - 1
+    caller = chain.rpartition(".")[0]
+    while caller:
+        before, _, segment = caller.rpartition(".")
+        if not segment.startswith(_MARKS):
+            found.append(caller)
+        caller = before
     return found

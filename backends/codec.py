@@ -36,7 +36,7 @@ _typed_decoder: msgspec.msgpack.Decoder[_TypedPayload] = msgspec.msgpack.Decoder
 _process_types = TypeRegistry()
 
 
-class _SlotBody(msgspec.Struct, array_like=True, frozen=True):
+class _SlotBody(msgspec.Struct, array_like=True, frozen=True, gc=False):
     payload: msgspec.Raw
     thread_id: str
     from_id: str
@@ -100,9 +100,8 @@ class Codec:
         Raises:
             CodecError: not a dataclass, or a value in it can't be encoded.
         """
-        cls = type(payload)
-        name = self.types.declare(cls)
-        form = self.types.form_of(cls)
+        entry = self.types.declare(type(payload))
+        name, form = entry.name, entry.form
         try:
             if self._pickles and form is None:
                 return _encoder.encode((name, pickle.dumps(payload)))

@@ -6,7 +6,7 @@ that wait or run, plus one for every member scope still open below it; at zero i
 closed. So the end of a conversation is known, not guessed.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -72,7 +72,7 @@ class Gathering(msgspec.Struct, frozen=True, array_like=True):
 Work = Envelope | Gathering
 
 
-class Opening(NamedTuple):
+class Opening(msgspec.Struct, frozen=True, gc=False):
     """A message from outside, with the slots to write as it enters.
 
     More than one envelope where listeners share the name. All have one scope.
@@ -84,7 +84,7 @@ class Opening(NamedTuple):
     message_id: str | None = None
 
 
-class Opened(NamedTuple):
+class Opened(msgspec.Struct, frozen=True, gc=False):
     """What became of an opening."""
 
     conversation: str
@@ -97,7 +97,7 @@ class Opened(NamedTuple):
     answer: Answer | None = None
 
 
-class Settlement(NamedTuple):
+class Settlement(msgspec.Struct, frozen=True, gc=False):
     """Everything one hop does to the system; applied in one step, or not at all."""
 
     taken: Work
@@ -108,7 +108,7 @@ class Settlement(NamedTuple):
     answers: list[Answer]
 
 
-class Effects(NamedTuple):
+class Effects(msgspec.Struct, gc=False):
     """What a settlement brought about outside the messages themselves."""
 
     #: Root scopes that got their first answer.

@@ -2,16 +2,16 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TypeVar
 
 from backends.errors import BackendError
 from backends.mailbox import Effects, Envelope, Opened, Opening, Settlement, Work
-from backends.protocol import ConversationStore, SlotRecord
+from backends.protocol import ConversationStore
 from backends.scopes import ScopeTable
 
 T = TypeVar("T")
@@ -79,7 +79,10 @@ class MemoryMailbox:
         conversation_id = opening.envelopes[0].conversation
         closed_at = self._closed.pop(conversation_id, None)
         try:
-            await self._record(opening.slots)
+            if self._writer is None:
+                self._store.record(opening.slots)
+            else:
+                await self._call(self._store.record, opening.slots)
         except BaseException:
             if closed_at is not None:
                 self._closed[conversation_id] = closed_at
@@ -97,18 +100,26 @@ class MemoryMailbox:
 
     def take_ready(self, limit: int) -> list[Work]:
         """What can be taken now."""
+        if not self._queue:
+            return []
         count = min(limit, len(self._queue))
         return [self._queue.popleft() for _ in range(count)]
 
     async def settle(self, settlement: Settlement) -> Effects:
         """Apply everything a hop did."""
-        if settlement.slots:
-            await self._record(settlement.slots)
+        if settlement.slots and self._writer is None:
+            self._store.record(settlement.slots)
+        elif settlement.slots:
+            await self._call(self._store.record, settlement.slots)
         ready, effects = self._scopes.apply(settlement)
         if ready:
             self._put(ready)
         if effects.closed_conversations:
-            await self._retire(effects.closed_conversations)
+            gone = self._retire(effects.closed_conversations)
+            if gone and self._writer is None:
+                self._store.forget(gone)
+            elif gone:
+                await self._call(self._store.forget, gone)
         return effects
 
     async def defer(self, envelope: Envelope, delay_s: float) -> None:
@@ -142,40 +153,32 @@ class MemoryMailbox:
         if self._wakeup is not None and not self._wakeup.done():
             self._wakeup.set_result(None)
 
-    async def _record(self, slots: list[SlotRecord]) -> None:
+    async def _call(self, action: Callable[[list[T]], object], argument: list[T]) -> None:
         if self._writer is None:
-            self._store.record(slots)
+            action(argument)
         else:
-            await self._call(partial(self._store.record, slots))
+            await asyncio.get_running_loop().run_in_executor(self._writer, action, argument)
 
-    async def _call(self, action: Callable[[], T]) -> T:
-        if self._writer is None:
-            return action()
-        return await asyncio.get_running_loop().run_in_executor(self._writer, action)
-
-    async def _retire(self, conversations: list[str]) -> None:
-        """Note what has closed, and delete what is beyond the number or the age kept."""
+    def _retire(self, conversations: list[str]) -> list[str]:
+        """Note what has closed; the threads of what is beyond the number or the age kept."""
         now = time.monotonic()
         for conversation_id in conversations:
             self._closed[conversation_id] = now
+        # The store no longer has what closed before this moment.
+        oldest_kept = now - self._ttl_s if self._ttl_s else -math.inf
         gone: list[str] = []
-        while self._closed and (len(self._closed) > self._keep_closed or self._has_expired(now)):
-            oldest, _ = self._closed.popitem(last=False)
-            gone += self._scopes.forget(oldest).threads
-        if gone and self._writer is None:
-            self._store.forget(gone)
-        elif gone:
-            await self._call(partial(self._store.forget, gone))
-
-    def _has_expired(self, now: float) -> bool:
-        """True when the store no longer has the conversation that closed first."""
-        return bool(self._ttl_s) and now - next(iter(self._closed.values())) > self._ttl_s
+        while self._closed and (
+            len(self._closed) > self._keep_closed or next(iter(self._closed.values())) < oldest_kept
+        ):
+            conversation_id, _ = self._closed.popitem(last=False)
+            gone += self._scopes.forget(conversation_id)
+        return gone
 
     async def _refresh(self) -> None:
         while True:
             await asyncio.sleep(self._ttl_s / _REFRESHES_PER_TTL)
             threads = self._scopes.open_threads()
             try:
-                await self._call(partial(self._store.refresh, threads))
+                await self._call(self._store.refresh, threads)
             except BackendError as exc:
                 log.warning("threads not refreshed", extra={"action": "refresh", "reason": exc})

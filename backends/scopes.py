@@ -1,6 +1,6 @@
 """Scopes in memory: pure bookkeeping of what is open, answered and gathered."""
 
-from dataclasses import dataclass, field
+import msgspec
 
 from backends.mailbox import (
     Answer,
@@ -15,25 +15,22 @@ from backends.mailbox import (
 )
 
 
-@dataclass(slots=True)
-class Conversation:
+class Conversation(msgspec.Struct, eq=False, gc=False):
     """A conversation, its open root scopes and every thread it has written to."""
 
     id: str
     open_scopes: int = 0
-    threads: set[str] = field(default_factory=set)
+    threads: set[str] = set()
     message_ids: tuple[str, ...] = ()
 
 
-@dataclass(slots=True, eq=False)
-class _Gather:
+class _Gather(msgspec.Struct, eq=False, gc=False):
     reply_to: Envelope
     answers: list[Answer | None]
     remaining: int
 
 
-@dataclass(slots=True, eq=False)
-class _Scope:
+class _Scope(msgspec.Struct, eq=False, gc=False):
     id: str
     conversation: Conversation
     parent: "_Scope | None" = None
@@ -79,7 +76,7 @@ class ScopeTable:
         if conversation is None:
             conversation = Conversation(first.conversation)
             self.conversations[conversation.id] = conversation
-        is_new = conversation.open_scopes == 0
+        is_new = not conversation.open_scopes
         self.open_count += is_new
         conversation.open_scopes += 1
         for slot in opening.slots:
@@ -99,12 +96,12 @@ class ScopeTable:
             threads.add(slot.thread_id)
         ready: list[Work] = list(settlement.sends)
         effects = Effects([], [], [])
-        scope.units += len(settlement.sends)
+        scope.units += len(ready)
         for scatter in settlement.scatters:
             ready += self._open_members(scope, scatter)
         for answer in settlement.answers:
             if not self._settle(scope, answer, ready, effects):
-                effects = effects._replace(dropped_answers=effects.dropped_answers + 1)
+                effects.dropped_answers += 1
         self._release(scope, ready, effects)
         return ready, effects
 
@@ -171,9 +168,9 @@ class ScopeTable:
             for thread_id in conversation.threads
         ]
 
-    def forget(self, conversation_id: str) -> Conversation:
-        """Drop a closed conversation and its message ids."""
+    def forget(self, conversation_id: str) -> set[str]:
+        """Drop a closed conversation and its message ids; its threads."""
         conversation = self.conversations.pop(conversation_id)
         for message_id in conversation.message_ids:
             self._by_message_id.pop(message_id, None)
-        return conversation
+        return conversation.threads

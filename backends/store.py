@@ -12,6 +12,8 @@ from collections.abc import Callable
 from threading import Lock
 from typing import NamedTuple
 
+import msgspec
+
 from backends import chains
 from backends.errors import BufferFullError, ThreadLimitError
 from backends.protocol import BackendConfig, SlotRecord
@@ -41,40 +43,38 @@ class Counts(NamedTuple):
     links: int
 
 
-class _Thread:
+class _Thread(msgspec.Struct, eq=False):
     """One thread: its slots, its link, and when it ends.
 
     A thread that can end stands in a queue of its peers with the same time to live;
     as each write moves it to the back, a queue is always in the order of its ends.
     """
 
-    __slots__ = ("callers", "chain", "ends", "queue", "slots")
-
-    def __init__(self) -> None:
-        self.slots: list[bytes] = []
-        self.chain: str | None = None
-        self.callers: tuple[str, ...] = ()
-        # Until the first write is done: compares as neither ended nor living longer.
-        self.ends = math.nan
-        self.queue: _Queue | None = None
+    id: str
+    slots: list[bytes] = []
+    chain: str | None = None
+    callers: list[str] = []
+    #: Not a number until the first write is done: neither ended nor living longer.
+    ends: float = math.nan
+    queue: "_Queue | None" = None
 
 
 _Queue = OrderedDict[str, _Thread]
 
 
-def _move(thread_id: str, thread: _Thread, ends: float, queue: _Queue | None) -> None:
+def _prolong(thread: _Thread, ends: float, queue: _Queue | None) -> None:
     """Let *thread* end at *ends* and wait in *queue*, unless it lives longer already."""
     if ends <= thread.ends:
         return
     thread.ends = ends
     if thread.queue is queue:
         if queue is not None:
-            queue.move_to_end(thread_id)
+            queue.move_to_end(thread.id)
         return
     if thread.queue is not None:
-        del thread.queue[thread_id]
+        del thread.queue[thread.id]
     if queue is not None:
-        queue[thread_id] = thread
+        queue[thread.id] = thread
     thread.queue = queue
 
 
@@ -92,7 +92,8 @@ class MemoryStore:
         self._clock = clock
         self._lock = Lock()
         self._threads: dict[str, _Thread] = {}
-        self._uuids: dict[str, str] = {}
+        #: By chain.
+        self._linked: dict[str, _Thread] = {}
         #: Threads that have slots.
         self._filled = 0
         self._queues: dict[float, _Queue] = {}
@@ -115,7 +116,7 @@ class MemoryStore:
                 raise _full(thread_id, terms.max_slots)
             thread = thread or self._create(thread_id)
             index = self._put(thread, data)
-            self._refresh_with_callers(thread_id, thread, terms.ttl_s, now)
+            self._refresh_with_callers(thread, terms.ttl_s, now)
             return index
 
     def record(self, slots: list[SlotRecord], terms: Terms) -> list[int]:
@@ -130,14 +131,13 @@ class MemoryStore:
                 return [self._record_one(slots[0], terms, now)]
             self._check_room(slots, terms.max_slots, now)
             indices = []
-            written = {}
+            written = []
             for thread_id, chain, data in slots:
-                thread = written[thread_id] = self._link(
-                    chain, thread_id, self._find(thread_id, now)
-                )
+                thread = self._link(chain, thread_id, self._find(thread_id, now))
+                written.append(thread)
                 indices.append(self._put(thread, data))
-            for thread_id, thread in written.items():
-                self._refresh_with_callers(thread_id, thread, terms.ttl_s, now)
+            for thread in written:
+                self._refresh_with_callers(thread, terms.ttl_s, now)
             return indices
 
     def slots(self, thread_id: str) -> list[bytes]:
@@ -172,28 +172,30 @@ class MemoryStore:
             thread = self._find(thread_id, self._begin_write())
             if thread is None or not thread.slots:
                 return False
-            self._empty(thread_id, thread)
+            self._empty(thread)
             return True
 
     def clear_slots(self) -> None:
         """Delete every slot."""
         with self._lock:
-            for thread_id, thread in list(self._threads.items()):
+            for thread in list(self._threads.values()):
                 if thread.slots:
-                    self._empty(thread_id, thread)
+                    self._empty(thread)
 
     def link(self, chain: str, uuid: str, terms: Terms) -> None:
         """Link *chain* and *uuid*, each to nothing else."""
         with self._lock:
             now = self._begin_write()
             thread = self._link(chain, uuid, self._find(uuid, now))
-            self._refresh_with_callers(uuid, thread, terms.ttl_s, now)
+            self._refresh_with_callers(thread, terms.ttl_s, now)
 
     def uuid_of(self, chain: str) -> str | None:
         """The uuid linked to *chain*."""
         with self._lock:
-            uuid = self._uuids.get(chain)
-            return uuid if uuid is not None and self._find(uuid, self._clock()) else None
+            thread = self._linked.get(chain)
+            if thread is None or self._find(thread.id, self._clock()) is None:
+                return None
+            return thread.id
 
     def chain_of(self, uuid: str) -> str | None:
         """The chain linked to *uuid*."""
@@ -205,7 +207,7 @@ class MemoryStore:
         """All links, uuid to chain."""
         with self._lock:
             self._free_ended(self._clock())
-            return {uuid: chain for chain, uuid in self._uuids.items()}
+            return {thread.id: chain for chain, thread in self._linked.items()}
 
     def unlink(self, uuid: str) -> bool:
         """Unlink *uuid*; True if it was linked."""
@@ -213,14 +215,14 @@ class MemoryStore:
             thread = self._find(uuid, self._begin_write())
             if thread is None or thread.chain is None:
                 return False
-            self._unlink(uuid, thread)
+            self._unlink(thread)
             return True
 
     def clear_links(self) -> None:
         """Delete every link."""
         with self._lock:
-            for uuid in list(self._uuids.values()):
-                self._unlink(uuid, self._threads[uuid])
+            for thread in list(self._linked.values()):
+                self._unlink(thread)
 
     def refresh(self, thread_ids: list[str], terms: Terms) -> None:
         """Start the time to live of these threads anew."""
@@ -230,7 +232,7 @@ class MemoryStore:
             for thread_id in thread_ids:
                 thread = self._find(thread_id, now)
                 if thread is not None:
-                    _move(thread_id, thread, ends, queue)
+                    _prolong(thread, ends, queue)
 
     def forget(self, thread_ids: list[str]) -> None:
         """Delete slots and links of these threads."""
@@ -238,13 +240,13 @@ class MemoryStore:
             for thread_id in thread_ids:
                 thread = self._threads.get(thread_id)
                 if thread is not None:
-                    self._drop(thread_id, thread)
+                    self._drop(thread)
 
     def counts(self) -> Counts:
         """How many threads with slots there are, and how many links."""
         with self._lock:
             self._free_ended(self._clock())
-            return Counts(self._filled, len(self._uuids))
+            return Counts(self._filled, len(self._linked))
 
     # Everything below is called with the lock held.
 
@@ -257,12 +259,12 @@ class MemoryStore:
     def _find(self, thread_id: str, now: float) -> _Thread | None:
         thread = self._threads.get(thread_id)
         if thread is not None and thread.ends <= now:
-            self._drop(thread_id, thread)
+            self._drop(thread)
             return None
         return thread
 
     def _create(self, thread_id: str) -> _Thread:
-        thread = self._threads[thread_id] = _Thread()
+        thread = self._threads[thread_id] = _Thread(thread_id)
         return thread
 
     def _record_one(self, slot: SlotRecord, terms: Terms, now: float) -> int:
@@ -274,7 +276,7 @@ class MemoryStore:
         if thread is None or thread.chain != chain:
             thread = self._link(chain, thread_id, thread)
         index = self._put(thread, data)
-        self._refresh_with_callers(thread_id, thread, terms.ttl_s, now)
+        self._refresh_with_callers(thread, terms.ttl_s, now)
         return index
 
     def _put(self, thread: _Thread, data: bytes) -> int:
@@ -306,59 +308,57 @@ class MemoryStore:
     def _link(self, chain: str, uuid: str, thread: _Thread | None) -> _Thread:
         thread = thread or self._create(uuid)
         if thread.chain != chain:
-            former = self._uuids.get(chain)
+            former = self._linked.get(chain)
             if former is not None:
-                self._unlink(former, self._threads[former])
+                self._unlink(former)
             if thread.chain is not None:
-                del self._uuids[thread.chain]
+                del self._linked[thread.chain]
             thread.chain = chain
-            thread.callers = tuple(chains.callers(chain))
-            self._uuids[chain] = uuid
+            thread.callers = chains.callers(chain)
+            self._linked[chain] = thread
         return thread
 
-    def _unlink(self, uuid: str, thread: _Thread) -> None:
+    def _unlink(self, thread: _Thread) -> None:
         if thread.chain is not None:
-            del self._uuids[thread.chain]
-        thread.chain, thread.callers = None, ()
+            del self._linked[thread.chain]
+        thread.chain, thread.callers = None, []
         if not thread.slots:
-            self._drop(uuid, thread)
+            self._drop(thread)
 
-    def _empty(self, thread_id: str, thread: _Thread) -> None:
+    def _empty(self, thread: _Thread) -> None:
         thread.slots.clear()
         self._filled -= 1
         if thread.chain is None:
-            self._drop(thread_id, thread)
+            self._drop(thread)
 
-    def _drop(self, thread_id: str, thread: _Thread) -> None:
-        del self._threads[thread_id]
+    def _drop(self, thread: _Thread) -> None:
+        del self._threads[thread.id]
         if thread.slots:
             self._filled -= 1
         if thread.chain is not None:
-            del self._uuids[thread.chain]
+            del self._linked[thread.chain]
         if thread.queue is not None:
-            del thread.queue[thread_id]
+            del thread.queue[thread.id]
 
-    def _refresh_with_callers(
-        self, thread_id: str, thread: _Thread, ttl_s: float, now: float
-    ) -> None:
+    def _refresh_with_callers(self, thread: _Thread, ttl_s: float, now: float) -> None:
         ends, queue = self._end_after(ttl_s, now)
-        _move(thread_id, thread, ends, queue)
+        _prolong(thread, ends, queue)
         for chain in thread.callers:
-            uuid = self._uuids.get(chain)
-            if uuid is not None:
-                caller = self._find(uuid, now)
-                if caller is not None:
-                    _move(uuid, caller, ends, queue)
+            caller = self._linked.get(chain)
+            # One that has ended stays so, until it is freed.
+            if caller is not None and caller.ends > now:
+                _prolong(caller, ends, queue)
 
     def _end_after(self, ttl_s: float, now: float) -> tuple[float, _Queue | None]:
         """When a thread written now ends, and the queue it waits in; None for ever."""
         if not ttl_s:
             return math.inf, None
         ends = now + ttl_s
-        self._first_end = min(self._first_end, ends)
         queue = self._queues.get(ttl_s)
         if queue is None:
             queue = self._queues[ttl_s] = OrderedDict()
+            # Whoever joins the queue later ends later.
+            self._first_end = min(self._first_end, ends)
         return ends, queue
 
     def _free_ended(self, now: float, at_most: float = math.inf) -> None:
@@ -366,11 +366,11 @@ class MemoryStore:
         self._first_end = math.inf
         for ttl_s, queue in list(self._queues.items()):
             while queue:
-                thread_id, thread = next(iter(queue.items()))
+                thread = next(iter(queue.values()))
                 if thread.ends > now or freed >= at_most:
                     self._first_end = min(self._first_end, thread.ends)
                     break
-                self._drop(thread_id, thread)
+                self._drop(thread)
                 freed += 1
             else:
                 del self._queues[ttl_s]

@@ -38,6 +38,7 @@ class WireForm:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
+    name: str
     cls: type
     decoder: msgspec.msgpack.Decoder[Any]
     form: WireForm | None
@@ -47,17 +48,17 @@ class TypeRegistry:
     """The types declared in one process. Safe from many threads."""
 
     def __init__(self) -> None:
-        self._entries: dict[str, _Entry] = {}
-        self._names: dict[type, str] = {}
+        self._by_name: dict[str, _Entry] = {}
+        self._by_class: dict[type, _Entry] = {}
         self._lock = Lock()
 
-    def declare(self, cls: type, form: WireForm | None = None) -> str:
-        """Let *cls* come off the wire; its wire name.
+    def declare(self, cls: type, form: WireForm | None = None) -> _Entry:
+        """Let *cls* come off the wire; its entry.
 
         Raises:
             CodecError: *cls* is no dataclass, or has a field that can't be decoded.
         """
-        known = self._names.get(cls)
+        known = self._by_class.get(cls)
         if known is not None:
             return known
         if not is_dataclass(cls):
@@ -68,9 +69,8 @@ class TypeRegistry:
         except (TypeError, NameError) as exc:
             raise CodecError(f"{name} can't be decoded: {exc}") from exc
         with self._lock:
-            self._entries[name] = _Entry(cls, decoder, form)
-            self._names[cls] = name
-        return name
+            entry = self._by_name[name] = self._by_class[cls] = _Entry(name, cls, decoder, form)
+        return entry
 
     def declare_module(self, module: ModuleType) -> None:
         """Let every dataclass that *module* defines or imports come off the wire.
@@ -91,16 +91,12 @@ class TypeRegistry:
             UnknownTypeError: nothing was.
         """
         try:
-            return self._entries[name]
+            return self._by_name[name]
         except KeyError:
             raise UnknownTypeError(
                 f"type {name!r} is not declared by this organism; use it as a payload_class"
                 " or add its module to serialization.modules"
             ) from None
 
-    def form_of(self, cls: type) -> WireForm | None:
-        """How instances of a declared *cls* travel; None for plain data."""
-        return self._entries[self._names[cls]].form
-
     def __iter__(self) -> Iterator[type]:
-        return iter(tuple(self._names))
+        return iter(tuple(self._by_class))

@@ -96,7 +96,7 @@ class ContextBuffer:
         self._backend = backend if backend is not None else InMemoryBackend(self._config)
         self._codec = codec or default_codec()
 
-    def append(  # noqa: PLR0913 - one argument for each thing a slot tells
+    def append(  # noqa: PLR0913, PLR0917 - one argument for each thing a slot tells
         self,
         thread_id: str,
         payload: Any,

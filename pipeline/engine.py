@@ -13,12 +13,12 @@ from pipeline.context_buffer import ContextBuffer, use_context_buffer
 from pipeline.errors import ConfigError
 from pipeline.executors import Executor
 from pipeline.executors.registry import ExecutorSetup, create_executor, modules_of
-from pipeline.hops import HopObserver, HopRunner, Station
+from pipeline.hops import HopObserver, HopRunner, Station, Turn
 from pipeline.instructions import usage_instructions
 from pipeline.organism import Listener, Organism
 from pipeline.roster import Roster
 from pipeline.routing import Router
-from pipeline.scheduling import Gate
+from pipeline.scheduling import Gate, Lane
 from pipeline.thread_registry import ThreadRegistry, use_registry
 
 
@@ -43,17 +43,18 @@ class Engine:
             keep_closed=organism.backend.keep_closed,
             offload=organism.backend.backend_type != "memory",
         )
+        self._stations: dict[str, Station] = {}
         self._hops = HopRunner(
             self.mailbox,
             self.router,
             observer,
             order=organism.thread_scheduling,
-            station_of=self._station_of,
+            station_of=self._stations.get,
         )
-        self._stations: dict[str, Station] = {}
         self._executors: dict[str, Executor] = {}
         self._handlers_gate = Gate(organism.limits.max_concurrent_handlers)
         self._gates: dict[str, Gate] = {}
+        self._lanes: dict[tuple[Gate, ...], Lane[Turn]] = {}
 
     @classmethod
     async def start(cls, organism: Organism, observer: HopObserver) -> Self:
@@ -109,8 +110,10 @@ class Engine:
             self.codec.types.declare_module(importlib.import_module(module))
         name = self._organism.executor_of(listener)
         executor = self._executor(name)
-        station = Station(listener, executor, self._gates_of(listener, name, executor))
-        self._stations[self.roster.add(listener)] = station
+        gates = self._gates_of(listener, name, executor)
+        # Those behind the same gates wait in one lane.
+        lane = self._lanes.setdefault(gates, Lane(gates))
+        self._stations[self.roster.add(listener)] = Station(listener, executor, lane)
 
     def _instruct(self) -> None:
         """Tell every agent what its peers take."""
@@ -124,17 +127,16 @@ class Engine:
             self._executors[name] = create_executor(name, setup)
         return self._executors[name]
 
-    def _gates_of(self, listener: Listener, executor_name: str, executor: Executor) -> list[Gate]:
-        gates = [self._handlers_gate]
+    def _gates_of(
+        self, listener: Listener, executor_name: str, executor: Executor
+    ) -> tuple[Gate, ...]:
+        shared = self._handlers_gate
         if executor.places is not None:
-            gates = [self._gates.setdefault(f"executor {executor_name}", Gate(executor.places))]
-        if listener.agent:
-            limit = self._organism.limits.max_concurrent_per_agent
-            gates.append(self._gates.setdefault(f"agent {listener.name}", Gate(limit)))
-        return gates
-
-    def _station_of(self, listener_id: str) -> Station | None:
-        return self._stations.get(listener_id)
+            shared = self._gates.setdefault(f"executor {executor_name}", Gate(executor.places))
+        if not listener.agent:
+            return (shared,)
+        limit = self._organism.limits.max_concurrent_per_agent
+        return shared, self._gates.setdefault(f"agent {listener.name}", Gate(limit))
 
     async def stop(self, *, drain: bool, timeout_s: float | None) -> int:
         """Take everything apart; how many messages were waiting and are lost."""

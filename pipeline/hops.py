@@ -27,7 +27,7 @@ from pipeline.messages import ErrorCode, ErrorMessage, HandlerMetadata
 from pipeline.organism import Listener
 from pipeline.roster import name_of
 from pipeline.routing import EXTERNAL, HopRefusedError, Router
-from pipeline.scheduling import Gate, Lane, Order, ReadyQueue
+from pipeline.scheduling import Lane, Order, ReadyQueue
 from pipeline.worker import Call, Completed, Failed, Outcome
 
 log = logging.getLogger(__name__)
@@ -70,10 +70,11 @@ class HopObserver(Protocol):
 class Station:
     """One listener at work: its executor, and the lane its messages wait in."""
 
-    def __init__(self, listener: Listener, executor: Executor, gates: list[Gate]) -> None:
+    def __init__(self, listener: Listener, executor: Executor, lane: "Lane[Turn]") -> None:
         self.listener = listener
         self.executor = executor
-        self.lane: Lane[tuple[Station, Envelope]] = Lane(gates)
+        self.lane = lane
+        self.own_name = listener.name if listener.agent else None
         self.usage_instructions = ""
 
 
@@ -104,7 +105,7 @@ class HopRunner:
     @property
     def waiting(self) -> int:
         """Messages taken whose handler has not started."""
-        return len(self._ready)
+        return self._ready.count
 
     def start(self) -> None:
         """Begin to take messages."""
@@ -136,7 +137,7 @@ class HopRunner:
             self._start_ready()
 
     def _room(self) -> int:
-        return max(1, self._mailbox.window - len(self._ready))
+        return max(1, self._mailbox.window - self._ready.count)
 
     async def _admit_all(self, works: list[Work]) -> None:
         """Line up *works* and what they bring about at once.
@@ -337,7 +338,7 @@ def _call(station: Station, envelope: Envelope) -> Call:
     metadata = HandlerMetadata(
         thread_id=envelope.thread_id,
         from_id=envelope.from_id,
-        own_name=listener.name if listener.agent else None,
+        own_name=station.own_name,
         is_self_call=envelope.from_id == listener.name,
         usage_instructions=station.usage_instructions,
         attempt=envelope.attempt,

@@ -4,9 +4,8 @@ Nothing here waits or stores.
 """
 
 from hashlib import blake2b
-from typing import NamedTuple
 
-from msgspec import structs
+import msgspec
 
 from backends import chains
 from backends.codec import Codec
@@ -41,7 +40,7 @@ class Router:
         self.codec = codec
         self._limits = limits
 
-    def plan_opening(
+    def plan_opening(  # noqa: PLR0913 - an opening has that many sides
         self,
         to: str,
         payload: bytes,
@@ -61,22 +60,23 @@ class Router:
         caller = chain.rpartition(".")[0]
         from_id = chains.last_hop(caller)
         envelopes: list[Envelope] = []
-        for copy, (listener_id, _) in enumerate(self.roster.named(to)):
+        slots: list[SlotRecord] = []
+        for copy, (listener_id, listener) in enumerate(self.roster.named(to)):
             copy_chain = chains.extend(caller, listener_id) if copy else chain
-            envelopes.append(
-                Envelope(
-                    derived_id(scope, copy) if copy else scope,
-                    thread_id,
-                    scope,
-                    copy_chain,
-                    chains.thread_id_of(copy_chain) if copy else thread_id,
-                    listener_id,
-                    from_id,
-                    payload,
-                    is_from_outside=True,
-                )
+            envelope = Envelope(
+                derived_id(scope, copy) if copy else scope,
+                thread_id,
+                scope,
+                copy_chain,
+                chains.thread_id_of(copy_chain) if copy else thread_id,
+                listener_id,
+                from_id,
+                payload,
+                is_from_outside=True,
             )
-        return Opening(envelopes, [self.slot(each) for each in envelopes], message_id)
+            envelopes.append(envelope)
+            slots.append(self.slot(envelope, listener))
+        return Opening(envelopes, slots, message_id)
 
     def plan(self, taken: Envelope, replies: list[Reply]) -> Settlement:
         """What a handler's replies do.
@@ -84,6 +84,8 @@ class Router:
         Raises:
             HopRefusedError: one of them can't be sent.
         """
+        if not replies:
+            return Settlement(taken, [], [], [], [])
         size = 0
         for reply in replies:
             size += sum(map(len, reply.payloads))
@@ -111,7 +113,7 @@ class Router:
         hop = _Hop(self, taken, 0)
         hop.fail(self.codec.encode(error))
         settlement = hop.settlement
-        return settlement if remember else settlement._replace(slots=[])
+        return settlement if remember else msgspec.structs.replace(settlement, slots=[])
 
     def plan_gathering(self, gathering: Gathering) -> Settlement:
         """Turn a finished scatter into the message that its scatterer waits for.
@@ -121,12 +123,16 @@ class Router:
         """
         reply_to = gathering.reply_to
         payload = encode_gathered(self.codec, gathering.answers)
-        envelope = structs.replace(reply_to, payload=payload)
-        return Settlement(gathering, [self.slot(envelope)], [envelope], [], [])
+        envelope = msgspec.structs.replace(reply_to, payload=payload)
+        slot = self.slot(envelope, self.roster.get(envelope.to))
+        return Settlement(gathering, [slot], [envelope], [], [])
 
-    def slot(self, envelope: Envelope) -> SlotRecord:
-        """The slot that remembers a message in the thread it is delivered on."""
-        listener = self.roster.get(envelope.to)
+    def slot(self, envelope: Envelope, listener: Listener | None) -> SlotRecord:
+        """The slot that remembers a message in the thread it is delivered on.
+
+        Args:
+            listener: whom it is addressed to; None for whoever asked from outside.
+        """
         to = envelope.to if listener is None else listener.name
         data = self.codec.seal_slot(
             envelope.payload,
@@ -149,7 +155,7 @@ class Router:
         return _Caller(f"{before}.{segment}", listener_id, self.roster.get(listener_id))
 
 
-class _Caller(NamedTuple):
+class _Caller(msgspec.Struct, frozen=True):
     """A listener on its thread, or whoever waits for the scope's answer."""
 
     chain: str
@@ -164,6 +170,7 @@ class _Hop:
     def __init__(self, router: Router, taken: Envelope, max_scatter: int) -> None:
         self._router = router
         self._taken = taken
+        self._listener = router.roster.get(taken.to)
         self._sender = name_of(taken.to)
         self._max_scatter = max_scatter
         self.settlement = Settlement(taken, [], [], [], [])
@@ -189,7 +196,7 @@ class _Hop:
         if caller.listener is None:
             self._leave(chain, caller, payload, is_error=True)
         else:
-            self._deliver(derived_id(self._taken.id, 0), caller.id, caller.chain, payload)
+            self._return(derived_id(self._taken.id, 0), caller, payload)
 
     def _respond(self, base: str, payload: bytes) -> None:
         self._router.codec.type_of(payload)
@@ -197,34 +204,53 @@ class _Hop:
         if caller.listener is None:
             self._leave(self._taken.chain, caller, payload, is_error=False)
         else:
-            self._deliver(base, caller.id, caller.chain, payload)
+            self._return(base, caller, payload)
 
     def _leave(self, chain: str, caller: _Caller, payload: bytes, *, is_error: bool) -> None:
         """Answer the scope: a scatterer, or the outside, which the thread remembers."""
         self.settlement.answers.append(Answer(is_error, payload))
         if not caller.is_scatterer:
             envelope = self._envelope("", caller.id, chain, payload)
-            self.settlement.slots.append(self._router.slot(envelope))
+            self.settlement.slots.append(self._router.slot(envelope, None))
+
+    def _return(self, envelope_id: str, caller: _Caller, payload: bytes) -> None:
+        envelope = self._envelope(envelope_id, caller.id, caller.chain, payload)
+        self._send(envelope, caller.listener)
 
     def _is_peer(self, to: str) -> bool:
-        sender = self._router.roster.get(self._taken.to)
+        sender = self._listener
         return sender is None or not sender.agent or to in sender.peers or to == sender.name
 
     def _refuse(self, base: str, to: str) -> None:
         message = f"{self._sender} may not write to {to!r}: not one of its peers"
         error = ErrorMessage(ErrorCode.NOT_A_PEER, message, self._sender, self._taken.attempt)
         payload = self._router.codec.encode(error)
-        self._deliver(base, self._taken.to, self._taken.chain, payload, from_id=SYSTEM)
+        to, chain = self._taken.to, self._taken.chain
+        self._send(self._envelope(base, to, chain, payload, from_id=SYSTEM), self._listener)
 
     def _forward(self, base: str, to: str, payload: bytes) -> None:
+        taken = self._taken
         payload_type = self._router.codec.type_of(payload)
         for copy, (listener_id, listener) in enumerate(self._router.roster.named(to)):
             check_type(payload_type, listener, self._sender)
-            # A listener that sends to itself iterates: it stays on its thread, and its
-            # answer goes to whoever called it first.
-            is_self = listener_id == self._taken.to
-            chain = self._taken.chain if is_self else chains.extend(self._taken.chain, listener_id)
-            self._deliver(derived_id(base, copy) if copy else base, listener_id, chain, payload)
+            if listener_id == taken.to:
+                # A listener that sends to itself iterates: it stays on its thread, and
+                # its answer goes to whoever called it first.
+                chain, thread_id = taken.chain, taken.thread_id
+            else:
+                chain = chains.extend(taken.chain, listener_id)
+                thread_id = chains.thread_id_of(chain)
+            envelope = Envelope(
+                derived_id(base, copy) if copy else base,
+                taken.conversation,
+                taken.scope,
+                chain,
+                thread_id,
+                listener_id,
+                self._sender,
+                payload,
+            )
+            self._send(envelope, listener)
 
     def _scatter(self, base: str, to: str, payloads: list[bytes]) -> None:
         named = self._router.roster.named(to)
@@ -243,16 +269,13 @@ class _Hop:
             chain = chains.member_chain(self._taken.chain, member_id, listener_id)
             member = self._envelope(member_id, listener_id, chain, payload, scope=member_id)
             members.append(member)
-            self.settlement.slots.append(self._router.slot(member))
+            self.settlement.slots.append(self._router.slot(member, listener))
         reply_to = self._envelope(base, self._taken.to, self._taken.chain, b"", from_id=to)
         self.settlement.scatters.append(Scatter(reply_to, members))
 
-    def _deliver(
-        self, envelope_id: str, to: str, chain: str, payload: bytes, from_id: str | None = None
-    ) -> None:
-        envelope = self._envelope(envelope_id, to, chain, payload, from_id=from_id)
+    def _send(self, envelope: Envelope, listener: Listener | None) -> None:
         self.settlement.sends.append(envelope)
-        self.settlement.slots.append(self._router.slot(envelope))
+        self.settlement.slots.append(self._router.slot(envelope, listener))
 
     def _envelope(  # noqa: PLR0913 - an envelope has that many sides
         self,

@@ -1,5 +1,6 @@
 """Which waiting message may start next: plain data structures, no clock and no I/O."""
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from typing import Generic, Literal, TypeVar
@@ -20,28 +21,30 @@ class Gate:
 
 
 class Lane(Generic[T]):
-    """The waiting messages of one listener, behind the gates they share with others."""
+    """Waiting messages that need a place of the same gates, whatever their listener."""
 
-    __slots__ = ("gates", "inner", "outer")
+    __slots__ = ("gates", "line", "stack")
 
     def __init__(self, gates: Sequence[Gate]) -> None:
         self.gates = tuple(gates)
-        #: From outside, and from handlers; each with its place in the order of arrival.
-        self.outer: deque[tuple[int, T]] = deque()
-        self.inner: deque[tuple[int, T]] = deque()
+        #: What starts oldest first, and what starts newest first and before all of that;
+        #: each with its place in the order of arrival, which counts from 1.
+        self.line: deque[tuple[int, T]] = deque()
+        self.stack: list[tuple[int, T]] = []
 
     @property
-    def is_open(self) -> bool:
-        """True when every gate has a free place."""
-        for gate in self.gates:  # noqa: SIM110 - asked twice a hop, and all() is slower
+    def rank(self) -> float:
+        """The lowest of those who may start is next; infinite when none of these may."""
+        for gate in self.gates:
             if gate.used >= gate.limit:
-                return False
-        return True
+                return math.inf
+        return -self.stack[-1][0] if self.stack else self.line[0][0]
 
-    def enter(self) -> None:
-        """Take one place of every gate."""
+    def take(self) -> T:
+        """The first to start, with one place of every gate."""
         for gate in self.gates:
             gate.used += 1
+        return (self.stack.pop() if self.stack else self.line.popleft())[1]
 
     def leave(self) -> None:
         """Give the places back."""
@@ -61,65 +64,43 @@ class ReadyQueue(Generic[T]):
         self._is_depth_first = order == "depth-first"
         self._waiting: dict[Lane[T], None] = {}
         self._arrivals = 0
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
+        #: How many messages wait.
+        self.count = 0
 
     def add(self, lane: Lane[T], item: T, *, is_outer: bool) -> None:
         """Let *item* wait in *lane*."""
         self._arrivals += 1
-        self._count += 1
-        (lane.outer if is_outer else lane.inner).append((self._arrivals, item))
+        self.count += 1
+        if is_outer or not self._is_depth_first:
+            lane.line.append((self._arrivals, item))
+        else:
+            lane.stack.append((self._arrivals, item))
         self._waiting[lane] = None
 
     def pop(self) -> T | None:
         """Take the next item that may start, and its lane's places; None if none may."""
-        if not self._count:
-            return None
         best: Lane[T] | None = None
-        best_rank: tuple[int, int] | None = None
+        best_rank = math.inf
         for lane in self._waiting:
-            if lane.is_open:
-                rank = self._rank(lane)
-                if best_rank is None or rank < best_rank:
-                    best, best_rank = lane, rank
+            rank = lane.rank
+            if rank < best_rank:
+                best, best_rank = lane, rank
         if best is None:
             return None
-        item = self._take(best)
-        if not best.outer and not best.inner:
+        item = best.take()
+        if not best.line and not best.stack:
             del self._waiting[best]
-        self._count -= 1
-        best.enter()
+        self.count -= 1
         return item
 
-    def _rank(self, lane: Lane[T]) -> tuple[int, int]:
-        if self._is_depth_first:
-            return (0, -lane.inner[-1][0]) if lane.inner else (1, lane.outer[0][0])
-        return 0, _oldest(lane)[0][0]
-
-    def _take(self, lane: Lane[T]) -> T:
-        if self._is_depth_first and lane.inner:
-            return lane.inner.pop()[1]
-        return _oldest(lane).popleft()[1]
-
     def drain(self) -> list[T]:
-        """Take everything out; the oldest of each lane first."""
+        """Take everything out, in no promised order."""
         items = [
-            item
-            for lane in self._waiting
-            for queue in (lane.inner, lane.outer)
-            for _, item in queue
+            item for lane in self._waiting for queue in (lane.stack, lane.line) for _, item in queue
         ]
         for lane in self._waiting:
-            lane.inner.clear()
-            lane.outer.clear()
+            lane.stack.clear()
+            lane.line.clear()
         self._waiting.clear()
-        self._count = 0
+        self.count = 0
         return items
-
-
-def _oldest(lane: Lane[T]) -> deque[tuple[int, T]]:
-    if not lane.inner or (lane.outer and lane.outer[0][0] < lane.inner[0][0]):
-        return lane.outer
-    return lane.inner

@@ -27,7 +27,7 @@ Handler = Callable[[Any, HandlerMetadata], Any]
 _MAX_TRACEBACK = 16_384
 
 
-class Reply(msgspec.Struct, frozen=True, array_like=True):
+class Reply(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One `HandlerResponse`, its payloads encoded."""
 
     #: None answers the caller.
@@ -36,7 +36,7 @@ class Reply(msgspec.Struct, frozen=True, array_like=True):
     is_scatter: bool = False
 
 
-class Completed(msgspec.Struct, frozen=True, tag=True):
+class Completed(msgspec.Struct, frozen=True, tag=True, gc=False):
     """A handler returned."""
 
     replies: list[Reply]
@@ -164,18 +164,20 @@ def encode_replies(returned: Any, codec: Codec) -> list[Reply]:
     """
     if returned is None:
         return []
-    responses = returned if isinstance(returned, list | tuple) else [returned]
-    replies: list[Reply] = []
-    for response in responses:
-        if not isinstance(response, HandlerResponse):
-            raise BadReturnError(
-                f"a handler returned {type(response).__name__}; expected None,"
-                " HandlerResponse or a list of HandlerResponse"
-            )
-        payloads = response.payload if response.is_scatter else (response.payload,)
-        try:
-            encoded = [codec.encode(payload) for payload in payloads]
-        except CodecError as exc:
-            raise BadReturnError(str(exc)) from exc
-        replies.append(Reply(response.to, encoded, response.is_scatter))
-    return replies
+    responses = returned if isinstance(returned, (list, tuple)) else (returned,)
+    return [_encode_reply(response, codec) for response in responses]
+
+
+def _encode_reply(response: object, codec: Codec) -> Reply:
+    if not isinstance(response, HandlerResponse):
+        raise BadReturnError(
+            f"a handler returned {type(response).__name__}; expected None,"
+            " HandlerResponse or a list of HandlerResponse"
+        )
+    try:
+        if not response.is_scatter:
+            return Reply(response.to, [codec.encode(response.payload)])
+        payloads = [codec.encode(payload) for payload in response.payload]
+        return Reply(response.to, payloads, is_scatter=True)
+    except CodecError as exc:
+        raise BadReturnError(str(exc)) from exc

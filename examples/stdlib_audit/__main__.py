@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import sys
 import time
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from backends import BackendError
-from pipeline import PipelineError, StreamPump
+from pipeline import ConfigError, PipelineError, StreamPump
 from pipeline.events import Event, HandlerFailed, HandlerFinished
 
 HERE = Path(__file__).parent
@@ -51,21 +52,39 @@ async def audit(organism: Path, tree: Tree, progress: Progress) -> Report | None
 
 def write(report: Report, out: Path, seconds: float) -> None:
     """Put `report.json` and `report.html` into *out*."""
-    out.mkdir(parents=True, exist_ok=True)
     content = {"report": report, "timings": {"seconds": round(seconds, 2)}}
     (out / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(content)) + b"\n")
     (out / "report.html").write_text(page(report, seconds), encoding="utf-8")
 
 
-def main() -> int:
-    """Parse, audit, show; 0 when done, 1 when the audit failed, 2 when asked wrongly."""
+def _readable(root: str) -> str:
+    try:
+        os.scandir(root).close()
+    except OSError as exc:
+        reason = f"{root} is not a folder that can be read: {exc.strerror}"
+        raise argparse.ArgumentTypeError(reason) from exc
+    return root
+
+
+def _arguments() -> argparse.Namespace:
+    """What was asked for; what can't be done exits with 2 before any work."""
     parser = argparse.ArgumentParser(prog="stdlib_audit", description=__doc__)
-    parser.add_argument("--root", default="", help="folder to audit; default: the standard library")
+    parser.add_argument(
+        "--root", type=_readable, help="folder to audit; default: the standard library"
+    )
     parser.add_argument("--out", type=Path, default=Path("audit-report"), help="where reports go")
     parser.add_argument("--file", type=Path, default=HERE / "organism.yaml", help="the organism")
     arguments = parser.parse_args()
-    if arguments.root and not Path(arguments.root).is_dir():
-        parser.error(f"--root: {arguments.root} is not a folder")
+    try:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        parser.error(f"argument --out: {exc.filename}: {exc.strerror}")
+    return arguments
+
+
+def main() -> int:
+    """Parse, audit, show; 0 when done, 1 when the audit failed, 2 when asked wrongly."""
+    arguments = _arguments()
     # Whoever interrupts an audit knows that it drops what waits.
     logging.getLogger("pipeline").setLevel(logging.ERROR)
     console = Console()
@@ -78,10 +97,10 @@ def main() -> int:
     started = time.monotonic()
     try:
         with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-            report = asyncio.run(audit(arguments.file, Tree(arguments.root), progress))
+            report = asyncio.run(audit(arguments.file, Tree(arguments.root or ""), progress))
     except (PipelineError, BackendError) as exc:
         print(f"stdlib_audit: {exc}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(exc, ConfigError) else 1
     if report is None:
         print("stdlib_audit: interrupted", file=sys.stderr)
         return INTERRUPTED

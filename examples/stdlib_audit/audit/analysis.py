@@ -4,12 +4,15 @@ import ast
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeGuard
 
-from audit.clones import fragments
+from audit.clones import shape
 from audit.payloads import Function, Module, ModuleReport
 
 #: Nodes that add one path through a function. McCabe, "A Complexity Measure", 1976, counted
-#: as decisions: branches, loops, handlers, ternaries, assertions, conditions in comprehensions.
+#: as decisions: branches, loops, handlers, ternaries and assertions here; in `complexity` one
+#: for each further operand of `and` and `or`, each `for` and `if` of a comprehension, and each
+#: `case` that can fail to match. `else`, `finally` and `with` decide nothing.
 _DECISIONS = (
     ast.If,
     ast.IfExp,
@@ -20,6 +23,8 @@ _DECISIONS = (
     ast.Assert,
 )
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+#: The fields that hold statements, which alone hold definitions and imports.
+_BLOCKS = ("body", "handlers", "orelse", "finalbody", "cases")
 
 
 def analyze(module: Module) -> ModuleReport:
@@ -50,49 +55,50 @@ def _report(path: str, source: bytes, tree: ast.Module) -> ModuleReport:
     functions: list[Function] = []
     imports: set[str] = set()
     documented = documentable = 0
-    for node, qualified in _definitions(tree):
-        if isinstance(node, _FUNCTIONS):
-            functions.append(_function(node, qualified))
-        if not qualified.rpartition(".")[2].startswith("_"):
+    for node, scope in _statements(tree):
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                functions.append(_function(node, scope))
+            case ast.Import(names=names):
+                imports.update(alias.name.partition(".")[0] for alias in names)
+            case ast.ImportFrom(module=str(name), level=0):
+                imports.add(name.partition(".")[0])
+        if _is_public(node, scope):
             documentable += 1
             documented += ast.get_docstring(node, clean=False) is not None
-    for each in ast.walk(tree):
-        if isinstance(each, ast.Import):
-            imports.update(alias.name.partition(".")[0] for alias in each.names)
-        elif isinstance(each, ast.ImportFrom) and each.module and not each.level:
-            imports.add(each.module.partition(".")[0])
     return ModuleReport(
         path,
         lines=source.count(b"\n") + (not source.endswith(b"\n") and bool(source)),
-        functions=functions,
+        functions=sorted(functions, key=lambda each: each.line),
         documented=documented,
         documentable=documentable,
         imports=sorted(imports),
-        fragments=fragments(tree),
     )
 
 
-_Definition = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-
-
-def _definitions(tree: ast.Module) -> Iterator[tuple[_Definition, str]]:
-    """The module, then every class and function with its qualified name."""
-    yield tree, ""
+def _statements(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
+    """The module and what its blocks hold, each with the qualified name of its scope."""
     waiting: list[tuple[ast.AST, str]] = [(tree, "")]
     while waiting:
-        node, prefix = waiting.pop()
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-                name = f"{prefix}{child.name}"
-                yield child, name
-                waiting.append((child, f"{name}."))
-            else:
-                waiting.append((child, prefix))
+        node, scope = waiting.pop()
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            scope = f"{scope}.{node.name}" if scope else node.name
+        yield node, scope
+        for block in _BLOCKS:
+            waiting.extend((child, scope) for child in getattr(node, block, ()))
+
+
+_Documentable = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def _is_public(node: ast.AST, scope: str) -> TypeGuard[_Documentable]:
+    """True for what owes a docstring: its own name has no leading underscore."""
+    return isinstance(node, _Documentable) and not scope.rpartition(".")[2].startswith("_")
 
 
 def _function(node: ast.FunctionDef | ast.AsyncFunctionDef, name: str) -> Function:
     lines = (node.end_lineno or node.lineno) - node.lineno + 1
-    return Function(name, node.lineno, lines, complexity(node))
+    return Function(name, node.lineno, lines, complexity(node), shape(node, lines))
 
 
 def complexity(function: ast.AST) -> int:

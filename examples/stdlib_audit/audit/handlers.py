@@ -2,7 +2,7 @@
 
 from audit import analysis, reporting
 from audit.payloads import Findings, Module, ModuleReport, Report, Tree
-from audit.tree import modules_of, root_of
+from audit.tree import listing_of
 from pipeline import Gathered, HandlerMetadata, HandlerResponse, get_context_buffer
 
 
@@ -13,20 +13,21 @@ def audit(payload: Tree | Gathered | Report, metadata: HandlerMetadata) -> Handl
             return HandlerResponse.respond(payload)
         case Gathered():
             return HandlerResponse(_findings(payload, metadata), to="reporter")
-    root = root_of(payload)
-    modules = [Module(str(root), path) for path in modules_of(root)]
+        case Tree(paths=None):
+            # Sent to itself, the listing stays in the thread: answers are matched with what
+            # was asked, however the folder changes meanwhile.
+            return HandlerResponse(listing_of(payload), to="auditor")
+    modules = [Module(payload.root, path) for path in payload.paths or ()]
     return HandlerResponse.scatter(modules, to="analyzer")
 
 
 def _findings(gathered: Gathered, metadata: HandlerMetadata) -> Findings:
-    (asked,) = get_context_buffer().get_thread(metadata.thread_id).get_by_type("Tree")
-    root = root_of(asked.payload)
-    paths = modules_of(root) if gathered.errors else []
+    tree = get_context_buffer().get_thread(metadata.thread_id).get_by_type("Tree")[-1].payload
     modules = [
-        result or ModuleReport(paths[index], skipped=str(gathered.errors.get(index)))
-        for index, result in enumerate(gathered.results)
+        result or ModuleReport(path, skipped=str(gathered.errors.get(index, "no answer")))
+        for index, (path, result) in enumerate(zip(tree.paths, gathered.results, strict=True))
     ]
-    return Findings(str(root), modules)
+    return Findings(tree.root, modules)
 
 
 def analyze(payload: Module, metadata: HandlerMetadata) -> HandlerResponse:

@@ -17,7 +17,7 @@ main { max-width: 68rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
 h1 { font-size: 1.75rem; margin: 0; letter-spacing: -.02em; }
 h2 { font-size: 1.1rem; margin: 0 0 .75rem; }
 .root { color: var(--soft); margin: .25rem 0 2rem; overflow-wrap: anywhere; }
-dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .75rem;
+dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.6rem, 1fr)); gap: .75rem;
   margin: 0 0 1.5rem; }
 dl div, section { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; }
 dl div { padding: .75rem 1rem; }
@@ -36,6 +36,7 @@ tr:last-child td { border-bottom: 0; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap;
   overflow-wrap: normal; width: 1%; }
 code { font: .85em/1.5 ui-monospace, monospace; }
+.chart th { border: 0; white-space: nowrap; }
 .chart td { border: 0; padding-block: .15rem; vertical-align: middle; white-space: nowrap; }
 .chart td:last-child { width: 99%; padding-right: 0; }
 .bar { display: block; height: .8rem; min-width: 2px; border-radius: 2px; background: var(--bar); }
@@ -77,7 +78,7 @@ def _totals(report: Report) -> str:
         ("Modules", f"{report.modules:,}"),
         ("Lines", f"{report.lines:,}"),
         ("Functions", f"{report.functions:,}"),
-        ("Complexity", f"{report.mean_complexity:.2f}"),
+        ("Mean complexity", f"{report.mean_complexity:.2f}"),
         ("Docstrings", f"{report.docstring_coverage:.1%}"),
         ("Clone groups", f"{report.clones_found:,}"),
         ("Skipped", f"{len(report.skipped):,}"),
@@ -94,9 +95,12 @@ def _chart(title: str, head: str, rows: Sequence[tuple[str, int]]) -> str:
         "</span></td></tr>"
         for name, count in rows
     )
-    heads = f'<tr><th>{head}</th><th class="n">Count</th><th aria-hidden="true"></th></tr>'
+    heads = (
+        f'<tr><th scope="col">{head}</th><th scope="col" class="n">Count</th>'
+        '<td aria-hidden="true"></td></tr>'
+    )
     return (
-        f'<section><h2>{title}</h2><table class="chart"><thead>{heads}</thead>'
+        f'<section><h2>{title}</h2><table class="chart" aria-label="{title}"><thead>{heads}</thead>'
         f"<tbody>{cells}</tbody></table></section>"
     )
 
@@ -115,7 +119,7 @@ def _clones(groups: Sequence[CloneGroup], found: int) -> str:
 
 
 def _members(group: CloneGroup) -> str:
-    first, *others = [_code(f"{each.path}:{each.line}") for each in group.places]
+    first, *others = [_code(f"{each.path}:{each.line} {each.name}") for each in group.places]
     more = group.count - 1
     listing = "<br>".join(others) + ("<br>…" if len(others) < more else "")
     return f"{first}<details><summary>and {more:,} more</summary>{listing}</details>"
@@ -126,15 +130,12 @@ def _section(
 ) -> str:
     """A table; its first *numbers* columns are figures. Cells are HTML already."""
     kinds = [' class="n"' if column < numbers else "" for column in range(len(heads))]
-    head = "".join(f"<th{kind}>{text}</th>" for kind, text in zip(kinds, heads, strict=True))
-    body = "".join(
-        "<tr>"
-        + "".join(f"<td{k}>{cell}</td>" for k, cell in zip(kinds, row, strict=True))
-        + "</tr>"
-        for row in rows
+    head = "".join(
+        f'<th scope="col"{kind}>{text}</th>' for kind, text in zip(kinds, heads, strict=True)
     )
+    body = "".join(f"<tr>{_cells(kinds, row)}</tr>" for row in rows)
     return (
-        f"<section><h2>{title}</h2><table><thead><tr>{head}</tr></thead>"
+        f'<section><h2>{title}</h2><table aria-label="{title}"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></section>"
     )
 

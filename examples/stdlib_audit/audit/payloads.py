@@ -5,9 +5,13 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Tree:
-    """A folder of Python code; empty is the standard library of the interpreter at work."""
+    """A folder of Python code; empty is the standard library of the interpreter at work.
+
+    `paths` are its files, relative to `root`; the auditor lists them where the caller did not.
+    """
 
     root: str = ""
+    paths: list[str] | None = None
 
 
 @dataclass
@@ -20,21 +24,16 @@ class Module:
 
 @dataclass
 class Function:
-    """One function: its qualified name, where it begins, its lines and its complexity."""
+    """One function: its qualified name, where it begins, its lines and its complexity.
+
+    Equal `shape` means clones; 0 is too small to be one.
+    """
 
     name: str
     line: int
     lines: int
     complexity: int
-
-
-@dataclass
-class Fragment:
-    """A sub-tree large enough to count as a clone; equal hashes mean equal shape."""
-
-    hash: int
-    line: int
-    lines: int
+    shape: int = 0
 
 
 @dataclass
@@ -47,7 +46,6 @@ class ModuleReport:
     documented: int = 0
     documentable: int = 0
     imports: list[str] = field(default_factory=list)
-    fragments: list[Fragment] = field(default_factory=list)
     skipped: str = ""
 
 
@@ -61,7 +59,7 @@ class Findings:
 
 @dataclass
 class Place:
-    """A function or a fragment within the tree."""
+    """A function within the tree."""
 
     path: str
     name: str

@@ -3,11 +3,11 @@
 from audit.analysis import analyze
 from audit.payloads import Findings, Module, Report, Tree
 from audit.reporting import build
-from audit.tree import modules_of, root_of
+from audit.tree import listing_of
 
 
 def audit_plainly(tree: Tree) -> Report:
     """Analyse one module after another, then report."""
-    root = root_of(tree)
-    reports = [analyze(Module(str(root), path)) for path in modules_of(root)]
-    return build(Findings(str(root), reports))
+    listing = listing_of(tree)
+    reports = [analyze(Module(listing.root, path)) for path in listing.paths or ()]
+    return build(Findings(listing.root, reports))

@@ -29,10 +29,8 @@ def build(findings: Findings) -> Report:
         functions=len(places),
         mean_complexity=_share(sum(place.complexity for place in places), len(places)),
         docstring_coverage=_coverage(read),
-        most_complex=sorted(places, key=lambda each: (-each.complexity, each.path, each.line))[
-            :TOP
-        ],
-        longest=sorted(places, key=lambda each: (-each.lines, each.path, each.line))[:TOP],
+        most_complex=_top(places, lambda each: each.complexity),
+        longest=_top(places, lambda each: each.lines),
         most_imported=sorted(imports.items(), key=lambda item: (-item[1], item[0]))[:TOP],
         complexity_histogram=_histogram([place.complexity for place in places]),
         clone_groups=listed(groups),

@@ -15,6 +15,7 @@ SHOWN_SKIPPED = 10
 def tables(report: Report) -> RenderableType:
     """Everything worth a look, in the order of interest."""
     return Group(
+        Text(f"Audit of {report.root}"),
         _totals(report),
         _places("Most complex functions", "Complexity", report.most_complex, "complexity"),
         _places("Longest functions", "Lines", report.longest, "lines"),
@@ -34,21 +35,27 @@ def _totals(report: Report) -> Table:
         ("clone groups", f"{report.clones_found:,}"),
         ("skipped files", f"{len(report.skipped):,}"),
     ]
-    return _pairs(f"Audit of {report.root}", ("", ""), rows, header=False)
+    return _pairs(None, ("", ""), rows, header=False)
 
 
-def _table(title: str, *, header: bool = True) -> Table:
-    return Table(title=title, title_justify="left", show_header=header, box=None, pad_edge=False)
+def _table(title: str | None, *, header: bool = True) -> Table:
+    return Table(
+        title=title and f"\n{title}",
+        title_justify="left",
+        show_header=header,
+        box=None,
+        pad_edge=False,
+    )
 
 
 def _pairs(
-    title: str,
+    title: str | None,
     heads: tuple[str, str],
     rows: Sequence[tuple[str, str | int]],
     *,
     header: bool = True,
 ) -> Table:
-    table = _table(f"\n{title}", header=header)
+    table = _table(title, header=header)
     table.add_column(heads[0])
     table.add_column(heads[1], justify="right")
     for name, value in rows:
@@ -57,7 +64,7 @@ def _pairs(
 
 
 def _places(title: str, head: str, places: Sequence[Place], figure: str) -> Table:
-    table = _table(f"\n{title}")
+    table = _table(title)
     table.add_column(head, justify="right")
     table.add_column("Function", overflow="fold")
     table.add_column("Where", overflow="fold")
@@ -68,7 +75,7 @@ def _places(title: str, head: str, places: Sequence[Place], figure: str) -> Tabl
 
 
 def _clones(report: Report) -> Table:
-    table = _table(f"\nLargest clone groups, of {report.clones_found:,}")
+    table = _table(f"Largest clone groups, of {report.clones_found:,}")
     table.add_column("Lines", justify="right")
     table.add_column("Places", justify="right")
     table.add_column("First of them", overflow="fold")
@@ -80,7 +87,7 @@ def _clones(report: Report) -> Table:
 
 
 def _skipped(report: Report) -> Table:
-    table = _table(f"\nSkipped files: {len(report.skipped)}")
+    table = _table(f"Skipped files: {len(report.skipped)}")
     table.add_column("File", overflow="fold")
     table.add_column("Why", overflow="fold")
     for each in report.skipped[:SHOWN_SKIPPED]:

@@ -14,6 +14,12 @@ def root_of(tree: Tree) -> Path:
     return Path(tree.root or sysconfig.get_path("stdlib"))
 
 
+def listing_of(tree: Tree) -> Tree:
+    """The same tree with its folder and its files spelt out."""
+    root = root_of(tree)
+    return Tree(str(root), modules_of(root))
+
+
 def modules_of(root: Path) -> list[str]:
     """Every Python file below *root*, relative to it, sorted; links to folders are not followed."""
     found: list[str] = []

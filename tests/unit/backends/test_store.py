@@ -28,7 +28,7 @@ def test_what_has_ended_is_freed_by_later_writes() -> None:
     for _ in range(500):
         store.append("other", b"x", terms(10))
     assert set(store._threads) == {"other"}
-    assert not store._uuids
+    assert not store._linked
     assert store._filled == 1
 
 
@@ -61,7 +61,7 @@ def test_what_is_forgotten_leaves_nothing() -> None:
     store.record([SlotRecord("t", "c", b"x")], terms(10**6))
     store.forget(["t"])
     assert not store._threads
-    assert not store._uuids
+    assert not store._linked
     assert not any(store._queues.values())
 
 

@@ -1,10 +1,12 @@
 """From modules to a report, and the report as people see it."""
 
 import re
+import textwrap
 from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
 
+import pytest
 from audit.analysis import analyze
 from audit.page import page
 from audit.payloads import Findings, Module, Report, Tree
@@ -52,6 +54,40 @@ def test_a_renamed_copy_is_a_clone_and_another_shape_is_not(tmp_path: Path) -> N
         ("b.py", "second"),
     ]
     assert (group.count, group.lines, report.clones_found) == (2, 11, 1)
+
+
+LOOP_WITH_ELSE = """
+def f(xs):
+    first(xs[1:], key=lambda x: x.size, default=[None, None])
+    for x in xs:
+        first(x[1:], x.a + x.b * x.c)
+        second(x, [1, 2, 3])
+    else:
+        third(x, (4, 5, 6), x.d - x.e)
+        fourth(x, x.f - x.g)
+"""
+
+
+@pytest.mark.parametrize(("old", "new"), [("    else:\n", ""), ("1:]", ":1]")])
+def test_what_stands_elsewhere_is_no_clone(tmp_path: Path, old: str, new: str) -> None:
+    """A loop's `else` is not its body, and a slice's end not its beginning."""
+    changed = LOOP_WITH_ELSE.replace(old, new)
+    assert tree(tmp_path, a=LOOP_WITH_ELSE, b=changed).clones_found == 0
+    assert tree(tmp_path, a=LOOP_WITH_ELSE, b=LOOP_WITH_ELSE).clones_found == 1
+
+
+def _nested(name: str) -> str:
+    inner = textwrap.indent(LOOP.format(name="inner", arg="xs", constant=1), "    ")
+    return f"def {name}():\n{inner}    return inner(outer())\n"
+
+
+def test_a_clone_brings_its_nested_functions_along(tmp_path: Path) -> None:
+    """They are a group of their own only where they occur elsewhere too."""
+    (group,) = tree(tmp_path, a=_nested("one"), b=_nested("other")).clone_groups
+    assert [place.name for place in group.places] == ["one", "other"]
+    alone = LOOP.format(name="alone", arg="xs", constant=1)
+    report = tree(tmp_path, c=alone)
+    assert [group.count for group in report.clone_groups] == [3, 2]
 
 
 def test_small_functions_are_nobodys_clones(tmp_path: Path) -> None:

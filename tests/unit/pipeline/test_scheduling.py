@@ -32,7 +32,7 @@ def test_the_order_is_the_organisms_choice(order: Order, expected: list[str]) ->
     queue.add(other, "out2", is_outer=True)
     queue.add(one, "in2", is_outer=False)
     assert _drain(queue, []) == expected
-    assert len(queue) == 0
+    assert queue.count == 0
 
 
 def test_a_full_lane_holds_nobody_else_up() -> None:
@@ -68,5 +68,5 @@ def test_drain_returns_what_never_started() -> None:
         queue.add(lane, name, is_outer=False)
     queue.pop()
     assert queue.drain() == ["b", "c"]
-    assert len(queue) == 0
+    assert queue.count == 0
     assert queue.pop() is None
