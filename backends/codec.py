@@ -140,6 +140,14 @@ class Codec:
         """
         return self.types.entry(_split(typed)[0]).cls
 
+    def type_name(self, typed: bytes | msgspec.Raw) -> str:
+        """The name that a typed payload gives its class.
+
+        Raises:
+            CodecError: the bytes are damaged.
+        """
+        return _split(typed)[0]
+
     def seal(self, body: bytes, *place: str) -> bytes:
         """*body* as a record that is only valid at *place* (kind, then ids)."""
         if not self._keys:

@@ -69,7 +69,66 @@ class Gathering(msgspec.Struct, frozen=True, array_like=True):
         return False
 
 
-Work = Envelope | Gathering
+class Hop(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What one hop did, kept with its conversation for whoever asks later."""
+
+    id: str
+    to: str
+    from_id: str
+    thread_id: str
+    chain: str
+    #: The payload class's wire name.
+    payload_type: str
+    #: The host and process that ran the handler.
+    place: str
+    attempt: int
+    #: Seconds since the epoch.
+    started_at: float
+    duration_s: float
+    #: An error code; empty where the handler completed.
+    error: str = ""
+
+
+class Returned(msgspec.Struct, frozen=True, gc=False):
+    """A message whose handler was dispatched, and what came of it; settled like the message.
+
+    `envelope` has no payload left where the handler completed.
+    """
+
+    envelope: Envelope
+    #: As the worker wrote it; None where no worker could.
+    outcome: bytes | None
+    #: What the worker did.
+    hop: Hop | None = None
+    #: Why there is no outcome: `killed` (its handler kills its worker) or `no_worker`.
+    reason: str = ""
+    #: Each death: the process and when, in seconds since the epoch.
+    history: list[tuple[str, float]] = []
+
+    @property
+    def scope(self) -> str:
+        """The message's scope."""
+        return self.envelope.scope
+
+    @property
+    def is_from_outside(self) -> bool:
+        """What has begun goes on before anything new."""
+        return False
+
+
+Work = Envelope | Gathering | Returned
+
+
+class Letter(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A dead letter: a message set aside after its last attempt, and why."""
+
+    envelope: Envelope
+    code: str
+    reason: str
+    #: Seconds since the epoch.
+    died_at: float
+    #: Each process its handler killed, and when.
+    history: list[tuple[str, float]] = []
 
 
 class Opening(msgspec.Struct, frozen=True, gc=False):
@@ -100,12 +159,15 @@ class Opened(msgspec.Struct, frozen=True, gc=False):
 class Settlement(msgspec.Struct, frozen=True, gc=False):
     """Everything one hop does to the system; applied in one step, or not at all."""
 
-    taken: Work
+    taken: Envelope | Gathering
     slots: list[SlotRecord]
     sends: list[Envelope]
     scatters: list[Scatter]
     #: Answers to the scope of *taken*; the first one a scope gets counts.
     answers: list[Answer]
+    #: Kept by mailboxes that outlive the process.
+    hop: Hop | None = None
+    letter: Letter | None = None
 
 
 class Effects(msgspec.Struct, gc=False):
@@ -139,6 +201,11 @@ class Mailbox(Protocol):
     @property
     def window(self) -> int:
         """How many messages one pump may hold untaken work of at a time."""
+        ...
+
+    @property
+    def is_durable(self) -> bool:
+        """True when what waits outlives this process, and hops and letters are kept."""
         ...
 
     async def start(self) -> None:
@@ -175,4 +242,16 @@ class Mailbox(Protocol):
 
     async def stop(self) -> int:
         """Stop serving; how many waiting messages are lost with it."""
+        ...
+
+
+class Ledger(Protocol):
+    """Where a mailbox keeps the hops that run elsewhere. Used from one event loop."""
+
+    async def dispatch(self, envelope: Envelope, fingerprint: str) -> None:
+        """Hand a taken message over to the workers; it comes back as `Returned`.
+
+        Args:
+            fingerprint: what a worker must advertise to run it.
+        """
         ...

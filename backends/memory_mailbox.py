@@ -34,6 +34,7 @@ class MemoryMailbox:
 
     #: Untaken work and held work are the same memory: one pump may hold it all.
     window = 2**31
+    is_durable = False
 
     def __init__(
         self, store: ConversationStore, *, ttl_s: float, keep_closed: int, offload: bool

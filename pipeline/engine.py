@@ -2,23 +2,29 @@
 
 import asyncio
 import importlib
+from functools import partial
 from typing import Self
 
 from backends import create_backend
 from backends.codec import Codec
 from backends.errors import CodecError
+from backends.mailbox import Effects, Ledger
 from backends.memory_mailbox import MemoryMailbox
 from backends.protocol import Backend
+from backends.redis.mailbox import RedisMailbox
+from pipeline.announcer import Announcer, HopObserver
 from pipeline.context_buffer import ContextBuffer, use_context_buffer
 from pipeline.errors import ConfigError
-from pipeline.executors import Executor
+from pipeline.executors import Dispatcher, Executor
 from pipeline.executors.registry import ExecutorSetup, create_executor, modules_of
-from pipeline.hops import HopObserver, HopRunner, Station, Turn
+from pipeline.hops import HopRunner, Place, Turn
 from pipeline.instructions import usage_instructions
 from pipeline.organism import Listener, Organism
 from pipeline.roster import Roster
 from pipeline.routing import Router
 from pipeline.scheduling import Gate, Lane
+from pipeline.settling import Settler
+from pipeline.station import Station
 from pipeline.thread_registry import ThreadRegistry, use_registry
 
 
@@ -37,19 +43,17 @@ class Engine:
         self.registry = ThreadRegistry(backend)
         self.roster = Roster()
         self.router = Router(self.roster, self.codec, organism.limits)
-        self.mailbox = MemoryMailbox(
-            backend,
-            ttl_s=organism.backend.redis_ttl,
-            keep_closed=organism.backend.keep_closed,
-            offload=organism.backend.backend_type != "memory",
-        )
-        self._stations: dict[str, Station] = {}
+        self.mailbox = _mailbox(organism, backend, self.codec)
+        announcer = Announcer(observer)
+        if isinstance(self.mailbox, RedisMailbox):
+            self.mailbox.on_news = partial(_on_news, announcer)
+        self._places: dict[str, Place] = {}
         self._hops = HopRunner(
             self.mailbox,
-            self.router,
-            observer,
+            Settler(self.mailbox, self.router, announcer, self.codec),
+            announcer,
             order=organism.thread_scheduling,
-            station_of=self._stations.get,
+            place_of=self._places.get,
         )
         self._executors: dict[str, Executor] = {}
         self._handlers_gate = Gate(organism.limits.max_concurrent_handlers)
@@ -65,8 +69,6 @@ class Engine:
             BackendUnavailableError: the backend does not answer.
             PipelineError: an executor can't start.
         """
-        if organism.backend.backend_type == "redis":
-            raise ConfigError("backend.type: this release runs pumps over memory and manager only")
         backend = await asyncio.to_thread(create_backend, organism.backend)
         engine = cls(organism, backend, observer)
         try:
@@ -113,11 +115,14 @@ class Engine:
         gates = self._gates_of(listener, name, executor)
         # Those behind the same gates wait in one lane.
         lane = self._lanes.setdefault(gates, Lane(gates))
-        self._stations[self.roster.add(listener)] = Station(listener, executor, lane)
+        ledger = self._ledger_for(name, executor)
+        listener_id = self.roster.add(listener)
+        self._places[listener_id] = Place(Station(listener), executor, lane, ledger)
 
     def _instruct(self) -> None:
         """Tell every agent what its peers take."""
-        for station in self._stations.values():
+        for place in self._places.values():
+            station = place.station
             if station.listener.agent:
                 station.usage_instructions = usage_instructions(station.listener, self.roster)
 
@@ -126,6 +131,14 @@ class Engine:
             setup = ExecutorSetup(self._organism, self.codec, self._backend.lend)
             self._executors[name] = create_executor(name, setup)
         return self._executors[name]
+
+    def _ledger_for(self, name: str, executor: Executor) -> Ledger | None:
+        if not isinstance(executor, Dispatcher):
+            return None
+        if not isinstance(self.mailbox, RedisMailbox):
+            raise ConfigError(f"executor {name!r} needs backend.type: redis")
+        self.mailbox.on_publishable = executor.wake
+        return self.mailbox
 
     def _gates_of(
         self, listener: Listener, executor_name: str, executor: Executor
@@ -150,3 +163,20 @@ class Engine:
             use_registry(None)
             await asyncio.to_thread(self._backend.close)
         return dropped
+
+
+def _mailbox(organism: Organism, backend: Backend, codec: Codec) -> MemoryMailbox | RedisMailbox:
+    config = organism.backend
+    if config.backend_type == "redis":
+        return RedisMailbox(config, codec, organism.celery.terms)
+    return MemoryMailbox(
+        backend,
+        ttl_s=config.redis_ttl,
+        keep_closed=config.keep_closed,
+        offload=config.backend_type != "memory",
+    )
+
+
+def _on_news(announcer: Announcer, effects: Effects) -> None:
+    announcer.news(effects)
+    announcer.room()

@@ -1,39 +1,23 @@
-"""Runs hops: takes messages, starts their handlers, settles what comes of them."""
+"""Runs hops: takes messages, starts their handlers, has settled what comes of them."""
 
 import asyncio
 import logging
-import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar, copy_context
-from typing import Protocol
+from typing import Any, NamedTuple
 
-from msgspec import structs
-
-from backends.errors import BackendError
-from backends.mailbox import Answer, Effects, Envelope, Gathering, Mailbox, Settlement, Work
+from backends.mailbox import Envelope, Gathering, Ledger, Mailbox, Returned, Work
+from pipeline.announcer import Announcer, fields
 from pipeline.errors import PipelineError
-from pipeline.events import (
-    DeadLettered,
-    Event,
-    HandlerFailed,
-    HandlerFinished,
-    HandlerStarted,
-    MessageSent,
-    ThreadClosed,
-)
 from pipeline.executors.protocol import Executor
-from pipeline.messages import ErrorCode, ErrorMessage, HandlerMetadata
-from pipeline.organism import Listener
+from pipeline.messages import ErrorCode
 from pipeline.roster import name_of
-from pipeline.routing import EXTERNAL, HopRefusedError, Router
 from pipeline.scheduling import Lane, Order, ReadyQueue
-from pipeline.worker import Call, Completed, Failed, Outcome
+from pipeline.settling import Settler
+from pipeline.station import Station
 
 log = logging.getLogger(__name__)
-
-#: Seconds beyond which a retry's delay no longer grows.
-MAX_BACKOFF_S = 60.0
 
 #: Seconds one task may run handlers that never wait before it lets others run.
 MAX_BURST_S = 0.001
@@ -42,43 +26,18 @@ MAX_BURST_S = 0.001
 inside_handler: ContextVar[bool] = ContextVar("inside_handler", default=False)
 
 
-class HopObserver(Protocol):
-    """Who wants to know what hops do."""
+class Place(NamedTuple):
+    """Where one listener's messages go on this pump."""
 
-    @property
-    def is_watched(self) -> bool:
-        """False while nobody would see an event."""
-        ...
-
-    def emit(self, event: Event) -> None:
-        """Tell subscribers."""
-        ...
-
-    def on_answer(self, scope: str, answer: Answer) -> None:
-        """A message from outside was answered."""
-        ...
-
-    def on_scope_closed(self, scope: str) -> None:
-        """Everything a message from outside set off has ended."""
-        ...
-
-    def on_room(self) -> None:
-        """The pump may have room for more."""
-        ...
+    station: Station
+    executor: Executor
+    #: Where they wait until they may start.
+    lane: "Lane[Turn]"
+    #: Where hops are handed over, if the executor's workers are elsewhere.
+    ledger: Ledger | None = None
 
 
-class Station:
-    """One listener at work: its executor, and the lane its messages wait in."""
-
-    def __init__(self, listener: Listener, executor: Executor, lane: "Lane[Turn]") -> None:
-        self.listener = listener
-        self.executor = executor
-        self.lane = lane
-        self.own_name = listener.name if listener.agent else None
-        self.usage_instructions = ""
-
-
-Turn = tuple[Station, Envelope]
+Turn = tuple[Place, Envelope]
 
 
 class HopRunner:
@@ -87,16 +46,16 @@ class HopRunner:
     def __init__(
         self,
         mailbox: Mailbox,
-        router: Router,
-        observer: HopObserver,
+        settler: Settler,
+        announcer: Announcer,
         *,
         order: Order,
-        station_of: Callable[[str], Station | None],
+        place_of: Callable[[str], Place | None],
     ) -> None:
         self._mailbox = mailbox
-        self._router = router
-        self._observer = observer
-        self._station_of = station_of
+        self._settler = settler
+        self._announcer = announcer
+        self._place_of = place_of
         self._ready: ReadyQueue[Turn] = ReadyQueue(order)
         self._running: set[asyncio.Task[None]] = set()
         self._feeder: asyncio.Task[None] | None = None
@@ -145,20 +104,29 @@ class HopRunner:
         So the order of starting is the organism's, not that of our own steps.
         """
         while works:
-            for work in works:
-                if isinstance(work, Envelope) and (station := self._station_of(work.to)):
-                    outer = work.is_from_outside
-                    self._ready.add(station.lane, (station, work), is_outer=outer)
-                else:
-                    await self._admit_special(work)
+            apart = [action for work in works if (action := self._admit(work)) is not None]
+            if len(apart) == 1:
+                await apart[0]
+            elif apart:
+                await asyncio.gather(*apart)
             works = self._mailbox.take_ready(self._room())
 
-    async def _admit_special(self, work: Work) -> None:
+    def _admit(self, work: Work) -> Coroutine[Any, Any, None] | None:
+        """Line *work* up for its handler; or what is to be done with it instead."""
         if isinstance(work, Gathering):
-            await self._settle_gathering(work)
-        else:
-            reason = f"no listener is called {name_of(work.to)!r}"
-            await self._settle_undeliverable(work, reason)
+            return _guarded(self._settler.gathering(work), work.reply_to)
+        envelope = work.envelope if isinstance(work, Returned) else work
+        place = self._place_of(envelope.to)
+        if place is None:
+            reason = f"no listener is called {name_of(envelope.to)!r}"
+            return _guarded(self._settler.undeliverable(envelope, reason), envelope)
+        if isinstance(work, Returned):
+            return _guarded(self._settler.returned(place.station, work), envelope)
+        if place.ledger is not None:
+            self._announcer.started(work)
+            return _guarded(place.ledger.dispatch(work, place.station.fingerprint), work)
+        self._ready.add(place.lane, (place, work), is_outer=work.is_from_outside)
+        return None
 
     def _start_ready(self) -> None:
         while not self._is_draining:
@@ -166,7 +134,7 @@ class HopRunner:
             if turn is None:
                 break
             self._spawn(turn)
-        self._observer.on_room()
+        self._announcer.room()
 
     def _spawn(self, turn: Turn) -> None:
         task = asyncio.create_task(self._work(turn))
@@ -179,11 +147,11 @@ class HopRunner:
         untouched = copy_context()
         breathe_at = time.monotonic() + MAX_BURST_S
         while turn is not None:
-            station, envelope = turn
+            place, envelope = turn
             try:
-                await self._hop(station, envelope)
+                await self._hop(place, envelope)
             finally:
-                station.lane.leave()
+                place.lane.leave()
             works = self._mailbox.take_ready(self._room())
             if works:
                 await self._admit_all(works)
@@ -197,183 +165,23 @@ class HopRunner:
                 await asyncio.sleep(0)
                 breathe_at = time.monotonic() + MAX_BURST_S
 
-    async def _hop(self, station: Station, envelope: Envelope) -> None:
-        call = _call(station, envelope)
+    async def _hop(self, place: Place, envelope: Envelope) -> None:
+        call = place.station.call(envelope)
         try:
-            if self._observer.is_watched:
-                self._observer.emit(
-                    HandlerStarted(
-                        envelope.conversation, envelope.thread_id, call.listener, envelope.attempt
-                    )
-                )
+            self._announcer.started(envelope)
             try:
-                outcome = await station.executor.run(call)
+                outcome = await place.executor.run(call)
             except PipelineError as exc:
                 outcome = call.failed(ErrorCode.WORKER_LOST, str(exc))
-            await self._conclude(station, envelope, call, outcome)
+            await self._settler.conclude(place.station, envelope, outcome)
         except Exception:
             # A fault of ours, not the handler's: one hop must not take the pump with it.
-            log.exception("hop failed", extra=_fields("settle", envelope))
-
-    async def _conclude(
-        self, station: Station, envelope: Envelope, call: Call, outcome: Outcome
-    ) -> None:
-        if isinstance(outcome, Completed):
-            try:
-                settlement = self._router.plan(envelope, outcome.replies)
-                effects = await self._mailbox.settle(settlement)
-            except (HopRefusedError, BackendError) as exc:
-                outcome = call.failed(
-                    ErrorCode.BAD_RETURN,
-                    str(exc),
-                    duration_s=outcome.duration_s,
-                    is_retryable=False,
-                )
-            else:
-                self._finished(envelope, call, outcome)
-                self._announce(settlement, effects)
-                return
-        await self._fail(station, envelope, outcome)
-
-    async def _fail(self, station: Station, envelope: Envelope, outcome: Failed) -> None:
-        will_retry = outcome.is_retryable and envelope.attempt <= station.listener.retries
-        log.log(
-            logging.INFO if will_retry else logging.WARNING,
-            "handler failed",
-            extra=_fields("fail", envelope) | {"code": outcome.error.code, "retry": will_retry},
-        )
-        if self._observer.is_watched:
-            self._observer.emit(
-                HandlerFailed(
-                    envelope.conversation,
-                    envelope.thread_id,
-                    outcome.error.listener,
-                    envelope.attempt,
-                    outcome.duration_s,
-                    outcome.error,
-                    will_retry,
-                )
-            )
-        if will_retry:
-            delay_s = retry_delay_s(envelope.attempt, station.listener.backoff_s)
-            again = structs.replace(envelope, attempt=envelope.attempt + 1)
-            await self._mailbox.defer(again, delay_s)
-            return
-        if outcome.error.code in (ErrorCode.WORKER_LOST, ErrorCode.UNDELIVERABLE):
-            self._dead_letter(envelope, outcome.error)
-        await self._settle_error(envelope, outcome.error)
-
-    async def _settle_error(self, envelope: Envelope, error: ErrorMessage) -> None:
-        settlement = self._router.plan_error(envelope, error)
-        try:
-            effects = await self._mailbox.settle(settlement)
-        except BackendError as exc:
-            # No room for the error's own slot: the caller is told all the same.
-            log.warning("error not remembered", extra=_fields("settle", envelope) | {"reason": exc})
-            settlement = self._router.plan_error(envelope, error, remember=False)
-            effects = await self._mailbox.settle(settlement)
-        self._announce(settlement, effects)
-
-    async def _settle_gathering(self, gathering: Gathering) -> None:
-        try:
-            settlement = self._router.plan_gathering(gathering)
-            effects = await self._mailbox.settle(settlement)
-        except BackendError as exc:
-            await self._settle_undeliverable(gathering.reply_to, str(exc))
-        else:
-            self._announce(settlement, effects)
-
-    async def _settle_undeliverable(self, envelope: Envelope, reason: str) -> None:
-        error = ErrorMessage(
-            ErrorCode.UNDELIVERABLE, reason, name_of(envelope.to), envelope.attempt
-        )
-        self._dead_letter(envelope, error)
-        await self._settle_error(envelope, error)
-
-    def _finished(self, envelope: Envelope, call: Call, outcome: Completed) -> None:
-        if self._observer.is_watched:
-            self._observer.emit(
-                HandlerFinished(
-                    envelope.conversation,
-                    envelope.thread_id,
-                    call.listener,
-                    envelope.attempt,
-                    outcome.duration_s,
-                )
-            )
-
-    def _dead_letter(self, envelope: Envelope, error: ErrorMessage) -> None:
-        log.error("message dead-lettered", extra=_fields("dead-letter", envelope))
-        if self._observer.is_watched:
-            self._observer.emit(
-                DeadLettered(
-                    envelope.conversation,
-                    envelope.thread_id,
-                    error.listener,
-                    envelope.attempt,
-                    error,
-                )
-            )
-
-    def _announce(self, settlement: Settlement, effects: Effects) -> None:
-        """Tell those who wait, and those who watch, what a settlement did."""
-        for scope, answer in effects.answered:
-            self._observer.on_answer(scope, answer)
-        for scope in effects.closed_scopes:
-            self._observer.on_scope_closed(scope)
-        if effects.closed_conversations:
-            self._observer.on_room()
-        if effects.dropped_answers:
-            log.info(
-                "late answer dropped",
-                extra={"action": "settle", "count": effects.dropped_answers},
-            )
-        if self._observer.is_watched:
-            for event in _events(settlement, effects):
-                self._observer.emit(event)
+            log.exception("hop failed", extra=fields("settle", envelope))
 
 
-def _call(station: Station, envelope: Envelope) -> Call:
-    listener = station.listener
-    metadata = HandlerMetadata(
-        thread_id=envelope.thread_id,
-        from_id=envelope.from_id,
-        own_name=station.own_name,
-        is_self_call=envelope.from_id == listener.name,
-        usage_instructions=station.usage_instructions,
-        attempt=envelope.attempt,
-    )
-    return Call(listener.name, listener.handler, envelope.payload, metadata, listener.timeout_s)
-
-
-def _events(settlement: Settlement, effects: Effects) -> Iterator[Event]:
-    sends = [*settlement.sends]
-    for scatter in settlement.scatters:
-        sends += scatter.members
-    for sent in sends:
-        yield MessageSent(sent.conversation, sent.thread_id, name_of(sent.to), sent.from_id)
-    taken = settlement.taken
-    if isinstance(taken, Envelope):
-        for _ in effects.answered:
-            yield MessageSent(taken.conversation, taken.thread_id, EXTERNAL, name_of(taken.to))
-    for conversation in effects.closed_conversations:
-        yield ThreadClosed(conversation, conversation)
-
-
-def retry_delay_s(attempt: int, backoff_s: float) -> float:
-    """Seconds to wait after *attempt* failed: doubling, capped, the later half at random.
-
-    Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015 ("equal jitter").
-    """
-    ceiling: float = min(MAX_BACKOFF_S, backoff_s * 2 ** min(attempt - 1, 32))
-    return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, hides nothing
-
-
-def _fields(action: str, envelope: Envelope) -> dict[str, object]:
-    return {
-        "action": action,
-        "listener": name_of(envelope.to),
-        "thread_id": envelope.thread_id,
-        "message_id": envelope.id,
-        "attempt": envelope.attempt,
-    }
+async def _guarded(action: Coroutine[Any, Any, None], envelope: Envelope) -> None:
+    try:
+        await action
+    except Exception:
+        # A fault of ours: one message must not take the pump with it.
+        log.exception("hop failed", extra=fields("settle", envelope))

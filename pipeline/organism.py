@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple
 
 from backends.protocol import BACKEND_TYPES, BackendConfig
+from backends.terms import Terms
 from pipeline.errors import ConfigError
 from pipeline.settings import Meta, check_ranges, near, quoted, range_problems
 
@@ -87,9 +88,23 @@ class CelerySettings:
     window: Annotated[int, Meta("Batches published ahead, per pool process.", minimum=1)] = 4
     no_worker_s: Annotated[float, Meta("Seconds to wait for a worker that fits.", minimum=0)] = 300
     batch_budget_ms: Annotated[float, Meta("Milliseconds a batch may start.", minimum=0)] = 50
+    max_memory_mb: Annotated[
+        int | None, Meta("Resident MiB above which a process is replaced.", minimum=1)
+    ] = None
+    visibility_timeout_s: Annotated[
+        int, Meta("Seconds until the broker hands an unacknowledged message out again.", minimum=1)
+    ] = 3600
+    grace_s: Annotated[
+        float, Meta("Seconds a stopping worker gives its running handlers.", minimum=0)
+    ] = 30
 
     def __post_init__(self) -> None:
         check_ranges(self)
+
+    @property
+    def terms(self) -> Terms:
+        """When a silent worker or pump counts as dead."""
+        return Terms(self.lease_s, self.max_attempts, self.no_worker_s)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 import math
 from collections.abc import Iterable
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import redis
@@ -17,17 +15,10 @@ from backends.errors import (
 from backends.protocol import BackendConfig, SlotRecord
 from backends.redis.connection import connect, describe, disconnect, translated
 from backends.redis.keys import Keys, escape, unescape
+from backends.redis.scripts import OF_THREADS, script_text
 
-_SCRIPTS = ("write", "link", "refresh", "delete", "clear", "list", "count")
 #: Elements a Redis list can have.
 _LONGEST_LIST = 2**32 - 1
-
-
-@cache
-def script_text(name: str) -> str:
-    """The source of one script, behind what all of them begin with."""
-    folder = files("backends.redis").joinpath("scripts")
-    return "\n".join(folder.joinpath(f"{part}.lua").read_text() for part in ("threads", name))
 
 
 class RedisBackend:
@@ -72,7 +63,9 @@ class RedisBackend:
         self._where = describe(self._client)
         self._keys = Keys(prefix)
         self._head = (prefix, math.ceil(ttl * 1000))
-        self._scripts = {name: self._client.register_script(script_text(name)) for name in _SCRIPTS}
+        self._scripts = {
+            name: self._client.register_script(script_text(name)) for name in OF_THREADS
+        }
         self._is_closed = False
 
     @classmethod

@@ -5,12 +5,16 @@ repeats a command by itself: an append whose answer was lost may have happened.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.asyncio.sentinel import Sentinel as AsyncSentinel
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.retry import Retry
@@ -21,6 +25,9 @@ from backends.errors import BackendError, BackendUnavailableError
 #: Seconds to connect, and to wait for an answer, unless the URL says otherwise.
 _TIMEOUT_S = 5.0
 _SENTINEL_PORT = 26379
+_TIMEOUTS = {"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _TIMEOUT_S}
+_BLOCKING: Mapping[str, Any] = {**_TIMEOUTS, "retry": Retry(NoBackoff(), 0)}
+_AWAITED: Mapping[str, Any] = {**_TIMEOUTS, "retry": AsyncRetry(NoBackoff(), 0)}
 #: Answers that speak of the server's state, not of our command; some have classes of
 #: their own, and a script of Redis 6 hides them in its text.
 _REFUSED = (
@@ -32,6 +39,8 @@ _REFUSALS = re.compile(
     r"\b(OOM|MISCONF|READONLY|LOADING|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|BUSY"
     r"|NOAUTH|NOPERM|WRONGPASS|DENIED)\b"
 )
+
+AnyRedis = redis.Redis | redis.asyncio.Redis
 
 
 def connect(url: str) -> redis.Redis:
@@ -45,12 +54,28 @@ def connect(url: str) -> redis.Redis:
     Raises:
         ValueError: the URL can't be read. Its text is not repeated, for its password.
     """
-    try:
+    with _refused_urls():
         if url.startswith("sentinel://"):
-            return _connect_by_sentinel(url)
-        return redis.Redis.from_url(url, **_with_defaults({}))
-    except ValueError as exc:
-        raise ValueError(f"the Redis URL can't be read: {_reason(exc)}") from None
+            target = _SentinelTarget.parse(url)
+            sentinel = Sentinel(target.nodes, **target.options(_BLOCKING))  # type: ignore[no-untyped-call]
+            client: redis.Redis = sentinel.master_for(target.name)  # type: ignore[no-untyped-call]
+            return client
+        return redis.Redis.from_url(url, **_BLOCKING)
+
+
+def connect_async(url: str) -> redis.asyncio.Redis:
+    """The same for an event loop; commands sent together share one connection.
+
+    Raises:
+        ValueError: as `connect`.
+    """
+    with _refused_urls():
+        if url.startswith("sentinel://"):
+            target = _SentinelTarget.parse(url)
+            sentinel = AsyncSentinel(target.nodes, **target.options(_AWAITED))  # type: ignore[no-untyped-call]
+            client: redis.asyncio.Redis = sentinel.master_for(target.name)
+            return client
+        return redis.asyncio.Redis.from_url(url, **_AWAITED)
 
 
 def disconnect(client: redis.Redis) -> None:
@@ -60,7 +85,7 @@ def disconnect(client: redis.Redis) -> None:
         each.connection_pool.disconnect()
 
 
-def describe(client: redis.Redis) -> str:
+def describe(client: AnyRedis) -> str:
     """Where *client* connects, in words without user or password."""
     pool: Any = client.connection_pool
     sentinels = [_place(sentinel) for sentinel in _sentinels(client)]
@@ -82,50 +107,56 @@ def translated(where: str) -> Iterator[None]:
         raise BackendError(f"{where} failed: {exc}") from exc
 
 
-def _connect_by_sentinel(url: str) -> redis.Redis:
-    nodes = [urlsplit(part.strip()) for part in url.split(";") if part.strip()]
-    accounts = [node.netloc.rpartition("@")[0] for node in nodes if "@" in node.netloc]
-    account = f"{accounts[0]}@" if accounts else ""
-    last = nodes[-1]
-    query = dict(parse_qsl(last.query))
-    name = query.pop("master_name", "" if last.path[1:].isdecimal() else last.path[1:])
-    if not name:
-        raise ValueError("a sentinel URL names its master: /name or ?master_name=name")
-    of_sentinels = {
-        option: query.pop(f"sentinel_{option}")
-        for option in ("username", "password")
-        if f"sentinel_{option}" in query
-    }
-    of_master = f"redis://{account}localhost{last.path}?{urlencode(query)}"
-    options = parse_url(of_master)  # type: ignore[no-untyped-call]
-    del options["host"]
-    sentinel = Sentinel(  # type: ignore[no-untyped-call]
-        [(node.hostname or "localhost", node.port or _SENTINEL_PORT) for node in nodes],
-        sentinel_kwargs=_with_defaults(of_sentinels),
-        **_with_defaults(options),
-    )
-    client: redis.Redis = sentinel.master_for(name)  # type: ignore[no-untyped-call]
-    return client
+@contextmanager
+def _refused_urls() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as exc:
+        raise ValueError(f"the Redis URL can't be read: {_reason(exc)}") from None
 
 
-def _sentinels(client: redis.Redis) -> list[redis.Redis]:
+@dataclass(frozen=True)
+class _SentinelTarget:
+    """What a sentinel URL says."""
+
+    nodes: list[tuple[str, int]]
+    name: str
+    of_sentinels: dict[str, Any]
+    of_master: dict[str, Any]
+
+    @classmethod
+    def parse(cls, url: str) -> "_SentinelTarget":
+        nodes = [urlsplit(part.strip()) for part in url.split(";") if part.strip()]
+        accounts = [node.netloc.rpartition("@")[0] for node in nodes if "@" in node.netloc]
+        account = f"{accounts[0]}@" if accounts else ""
+        last = nodes[-1]
+        query = dict(parse_qsl(last.query))
+        name = query.pop("master_name", "" if last.path[1:].isdecimal() else last.path[1:])
+        if not name:
+            raise ValueError("a sentinel URL names its master: /name or ?master_name=name")
+        of_sentinels = {
+            option: query.pop(f"sentinel_{option}")
+            for option in ("username", "password")
+            if f"sentinel_{option}" in query
+        }
+        of_master = parse_url(f"redis://{account}localhost{last.path}?{urlencode(query)}")  # type: ignore[no-untyped-call]
+        del of_master["host"]
+        hosts = [(node.hostname or "localhost", node.port or _SENTINEL_PORT) for node in nodes]
+        return cls(hosts, name, of_sentinels, of_master)
+
+    def options(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
+        return {"sentinel_kwargs": {**defaults, **self.of_sentinels}, **defaults, **self.of_master}
+
+
+def _sentinels(client: AnyRedis) -> list[Any]:
     return list(getattr(getattr(client.connection_pool, "sentinel_manager", None), "sentinels", []))
 
 
-def _place(client: redis.Redis) -> str:
-    options = client.connection_pool.connection_kwargs
+def _place(client: AnyRedis) -> str:
+    options: Any = client.connection_pool.connection_kwargs
     if "path" in options:
         return str(options["path"])
     return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
-
-
-def _with_defaults(options: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "socket_timeout": _TIMEOUT_S,
-        "socket_connect_timeout": _TIMEOUT_S,
-        "retry": Retry(NoBackoff(), 0),
-        **options,
-    }
 
 
 def _reason(exc: ValueError) -> str:

@@ -2,6 +2,6 @@
 
 from pipeline.executors.inline import InlineExecutor
 from pipeline.executors.process_pool import ProcessPoolExecutor
-from pipeline.executors.protocol import Executor
+from pipeline.executors.protocol import Dispatcher, Executor
 
-__all__ = ["Executor", "InlineExecutor", "ProcessPoolExecutor"]
+__all__ = ["Dispatcher", "Executor", "InlineExecutor", "ProcessPoolExecutor"]

@@ -1,6 +1,6 @@
 """The contract every executor fulfils."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pipeline.worker import Call, Outcome
 
@@ -32,4 +32,13 @@ class Executor(Protocol):
 
     async def stop(self) -> None:
         """End at once whatever still runs, and leave no thread or process behind."""
+        ...
+
+
+@runtime_checkable
+class Dispatcher(Executor, Protocol):
+    """An executor whose workers are elsewhere: hops reach it by the mailbox's ledger."""
+
+    def wake(self) -> None:
+        """There may be dispatches to publish. Safe from any thread."""
         ...

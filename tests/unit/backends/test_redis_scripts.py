@@ -5,7 +5,7 @@ import hypothesis.strategies as st
 from hypothesis import given
 
 from backends import chains
-from backends.redis.backend import script_text
+from backends.redis.scripts import script_text
 
 _CALLERS = """
 local found = {}

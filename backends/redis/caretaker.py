@@ -1,0 +1,139 @@
+"""The pump's timer: a thread that renews its lease, releases retries and takes over from the dead.
+
+A thread, not a task: a handler that keeps the event loop busy must not cost the pump
+its lease.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Event, Thread
+from typing import Any
+
+from backends.errors import BackendError
+from backends.redis.connection import connect, disconnect, translated
+from backends.redis.contact import Contact
+from backends.redis.scripts import script_text
+from backends.terms import Terms
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What a beat found."""
+
+    waiting: int
+    publishable: int
+    #: The pump's own stream was gone: news may have been lost.
+    lost_news: bool
+
+
+class Caretaker:
+    """Beats for one pump until stopped.
+
+    Args:
+        url, head: where, and what every script gets first.
+        pump: the pump's id.
+        on_beat: called after each beat, from the thread.
+    """
+
+    def __init__(  # noqa: PLR0913 - what it cares for
+        self,
+        url: str,
+        head: Sequence[Any],
+        pump: str,
+        *,
+        terms: Terms,
+        contact: Contact,
+        on_beat: Callable[[Backlog], None],
+    ) -> None:
+        self._client: Any = connect(url)
+        self._beat = self._client.register_script(script_text("beat"))
+        self._sweep = self._client.register_script(script_text("sweep"))
+        self._leave = self._client.register_script(script_text("leave"))
+        self._head = tuple(head)
+        self._pump = pump
+        self._terms = terms
+        self._contact = contact
+        self._on_beat = on_beat
+        self._hurry = Event()
+        self._is_stopping = False
+        self._thread: Thread | None = None
+        #: Since when Redis answered without a break, by its clock in ms and by ours.
+        self._since_ms: int | None = None
+        self._since = 0.0
+
+    def start(self) -> None:
+        """Beat once, then go on in a thread.
+
+        Raises:
+            BackendUnavailableError: Redis does not answer.
+        """
+        self._tick()
+        self._thread = Thread(target=self._run, name="caretaker", daemon=True)
+        self._thread.start()
+
+    def hurry(self) -> None:
+        """A retry may be due before the next beat. Safe from any thread."""
+        self._hurry.set()
+
+    def stop(self) -> int:
+        """Beat no more, and give back what the pump holds; how much that was. Blocks."""
+        self._is_stopping = True
+        self._hurry.set()
+        if self._thread is not None:
+            self._thread.join()
+        try:
+            with translated(self._contact.where):
+                return int(self._leave(args=(*self._head, "p", self._pump)))
+        except BackendError:
+            # Whoever has Redis takes it over when the lease ends.
+            return 0
+        finally:
+            disconnect(self._client)
+
+    def _run(self) -> None:
+        pause_s = 0.0
+        while True:
+            self._hurry.wait(pause_s)
+            self._hurry.clear()
+            if self._is_stopping:
+                return
+            started = time.monotonic()
+            try:
+                pause_s = self._tick()
+            except BackendError as exc:
+                self._since_ms = None
+                self._contact.lost(exc, since=started)
+                pause_s = min(self._terms.beat_s, 1.0)
+
+    def _tick(self) -> float:
+        """One beat, and a sweep where we may judge; seconds until the next."""
+        with translated(self._contact.where):
+            arguments = (*self._head, "p", self._pump, self._terms.lease_ms)
+            now, due_ms, waiting, publishable, lost_news = self._beat(args=arguments)
+            if self._since_ms is None:
+                self._since_ms, self._since = int(now), time.monotonic()
+            if time.monotonic() - self._since >= self._terms.lease_s:
+                publishable += self._judge(self._since_ms)
+        self._contact.answered()
+        self._on_beat(Backlog(waiting, publishable, bool(lost_news)))
+        due_s = int(due_ms) / 1000
+        return self._terms.beat_s if due_s < 0 else min(due_s, self._terms.beat_s)
+
+    def _judge(self, since_ms: int) -> int:
+        terms = self._terms
+        moved: int = self._sweep(
+            args=(
+                *self._head,
+                terms.lease_ms,
+                terms.max_attempts,
+                since_ms,
+                int(terms.no_worker_s * 1000),
+            )
+        )
+        if moved:
+            log.warning("work taken over", extra={"action": "take-over", "count": moved})
+        return moved

@@ -1,0 +1,193 @@
+"""The ledger of dispatches, for those who publish and run them: workers, and pumps' publishers.
+
+Synchronous, one connection, used from one thread.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from threading import Event
+from typing import Any
+
+from backends.codec import Codec
+from backends.errors import BackendUnavailableError, CodecError
+from backends.mailbox import Returned
+from backends.protocol import BackendConfig
+from backends.redis.connection import connect, describe, disconnect, translated
+from backends.redis.contact import Contact, pause_s
+from backends.redis.keys import escape, unescape
+from backends.redis.records import Dispatch, Outcome, Records
+from backends.redis.scripts import OF_LEDGER, script_text
+from backends.redis.streams import (
+    MAX_QUARANTINED,
+    MAX_QUARANTINED_BYTES,
+    entries_of,
+    message_of,
+)
+from backends.terms import Terms
+
+log = logging.getLogger(__name__)
+
+
+class LedgerClient:
+    """What can be done with dispatches.
+
+    Every call waits while Redis is away, unless *is_stopping* is set: then
+    `BackendUnavailableError` is raised.
+
+    Args:
+        config: of a Redis backend.
+        codec: seals and opens records.
+    """
+
+    def __init__(
+        self, config: BackendConfig, codec: Codec, terms: Terms, *, is_stopping: Event | None = None
+    ) -> None:
+        self.terms = terms
+        self._records = Records(codec)
+        self._client: Any = connect(config.redis_url)
+        self._contact = Contact(describe(self._client))
+        self._is_stopping = is_stopping or Event()
+        self._prefix = config.redis_prefix
+        ttl_ms = math.ceil(config.redis_ttl * 1000)
+        self._head = (config.redis_prefix, 0, ttl_ms, config.keep_closed)
+        self._scripts = {
+            name: self._client.register_script(script_text(name)) for name in OF_LEDGER
+        }
+
+    def record(self, dispatch_id: str, dispatch: Dispatch, stream: str) -> None:
+        """Record a dispatch whose outcome this stream awaits."""
+        record = self._records.dispatch(dispatch_id, dispatch)
+        self._run("dispatch", "", escape(dispatch_id), record, stream)
+
+    def publishable(self, window: int, most: int) -> list[tuple[str, Dispatch]]:
+        """Take what may be published now, oldest first; to be published, or put back.
+
+        Args:
+            window: most messages unclaimed for each live pool process.
+        """
+        found = iter(self._run("publish", window, most))
+        opened = (
+            (unescape(raw), self._opened(unescape(raw), record))
+            for raw, record in zip(found, found, strict=True)
+        )
+        return [(dispatch_id, dispatch) for dispatch_id, dispatch in opened if dispatch]
+
+    def put_back(self, dispatch_ids: Iterable[str]) -> None:
+        """The broker did not take these."""
+        self._run("unpublish", *map(escape, dispatch_ids))
+
+    def claim(self, owner: str, dispatch_id: str) -> Dispatch | None:
+        """Take a dispatch for *owner* (`worker/process`); None if it is done or another's."""
+        (record,) = self._run("claim", owner, self.terms.lease_ms, escape(dispatch_id))
+        return self._opened(dispatch_id, record) if record else None
+
+    def complete(self, owner: str, dispatch_id: str, outcome: Outcome) -> bool:
+        """Hand in what came of a claimed dispatch; false when it came too late."""
+        record = self._records.outcome(dispatch_id, outcome)
+        return bool(self._run("complete", owner, escape(dispatch_id), record))
+
+    def release(self, owner: str, dispatch_id: str, fingerprint: str = "") -> bool:
+        """Give a claimed dispatch back; false if it was no longer held.
+
+        Args:
+            fingerprint: what this worker lacks; empty where another may do what this one
+                could not.
+        """
+        return bool(self._run("release", owner, escape(dispatch_id), fingerprint))
+
+    def beat(self, worker: str, advert: Mapping[str, str | int]) -> None:
+        """Renew a worker's lease; *advert* is what it tells of itself.
+
+        Raises:
+            BackendUnavailableError: Redis does not answer.
+        """
+        told = [part for pair in advert.items() for part in pair]
+        self._run_once("beat", "w", worker, self.terms.lease_ms, *told)
+
+    def bury(self, worker: str, live: Iterable[object], *, is_counted: bool = True) -> int:
+        """Put back what a worker's processes had claimed, but the *live* ones; how much.
+
+        Raises:
+            BackendUnavailableError: Redis does not answer.
+        """
+        attempts = self.terms.max_attempts
+        return int(self._run_once("bury", worker, attempts, int(is_counted), *map(str, live)))
+
+    def leave(self, worker: str) -> int:
+        """A worker ends: put back all it held, uncounted; how much that was.
+
+        Raises:
+            BackendUnavailableError: Redis does not answer.
+        """
+        return int(self._run_once("leave", "w", worker))
+
+    def open_stream(self, name: str) -> None:
+        """Make a stream that outcomes can be awaited on; it expires unless opened again."""
+        with translated(self._contact.where):
+            key = self._stream(name)
+            pipeline = self._client.pipeline()
+            pipeline.xadd(key, {"n": ""}, id="0-1") if not self._client.exists(key) else None
+            pipeline.pexpire(key, self.terms.lease_ms * 60)
+            pipeline.execute()
+
+    def outcomes(self, name: str, after: str, block_ms: int) -> tuple[str, list[Returned]]:
+        """What has come on a stream after an entry, and the last entry's id.
+
+        Raises:
+            BackendUnavailableError: Redis does not answer.
+        """
+        with translated(self._contact.where):
+            found = self._client.xread({self._stream(name): after}, block=block_ms)
+        returned = []
+        for entry, fields in entries_of(found):
+            after = entry.decode()
+            work = message_of(self._records, fields) if b"i" in fields else None
+            if isinstance(work, Returned):
+                returned.append(work)
+        return after, returned
+
+    def close_stream(self, name: str) -> None:
+        """Await nothing more."""
+        with suppress(BackendUnavailableError), translated(self._contact.where):
+            self._client.delete(self._stream(name))
+
+    def close(self) -> None:
+        """Close the connection."""
+        disconnect(self._client)
+
+    def _opened(self, dispatch_id: str, record: bytes) -> Dispatch | None:
+        """A dispatch; None where the record is not ours, which ends it."""
+        try:
+            return self._records.open_dispatch(dispatch_id, record)
+        except CodecError as exc:
+            log.error(  # noqa: TRY400 - a forged record needs no traceback of ours
+                "record refused", extra={"action": "quarantine", "reason": str(exc)}
+            )
+            raw = record[:MAX_QUARANTINED_BYTES]
+            self._run("refuse", escape(dispatch_id), raw, MAX_QUARANTINED)
+            return None
+
+    def _stream(self, name: str) -> str:
+        return f"{self._prefix}s:{name}"
+
+    def _run(self, name: str, *arguments: Any) -> Any:
+        failures = 0
+        while True:
+            started = time.monotonic()
+            try:
+                reply = self._run_once(name, *arguments)
+            except BackendUnavailableError as exc:
+                failures += 1
+                self._contact.lost(exc, since=started)
+                if self._is_stopping.wait(pause_s(failures)):
+                    raise
+            else:
+                self._contact.answered()
+                return reply
+
+    def _run_once(self, name: str, *arguments: Any) -> Any:
+        with translated(self._contact.where):
+            return self._scripts[name](args=(*self._head, *arguments))

@@ -1,0 +1,383 @@
+"""The mailbox of many machines: messages in a stream, counts beside them, all in Redis.
+
+A pump reads the stream by a consumer group and settles each entry in one script. What
+concerns a pump alone (the answers of its requests) comes back through a stream of its own.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import redis
+
+from backends.codec import Codec
+from backends.errors import BackendError, BackendUnavailableError, BufferFullError, CodecError
+from backends.mailbox import (
+    Effects,
+    Envelope,
+    Gathering,
+    Opened,
+    Opening,
+    Returned,
+    Settlement,
+    Work,
+)
+from backends.protocol import BackendConfig
+from backends.redis.arguments import (
+    dispatch_id_of,
+    key_of,
+    opening_arguments,
+    settlement_arguments,
+)
+from backends.redis.caretaker import Backlog, Caretaker
+from backends.redis.connection import connect_async, describe, translated
+from backends.redis.contact import Contact, pause_s
+from backends.redis.keys import escape, unescape
+from backends.redis.pipeliner import Pipeliner
+from backends.redis.records import Dispatch, Records
+from backends.redis.scripts import OF_CONVERSATIONS
+from backends.redis.streams import (
+    MAX_QUARANTINED,
+    MAX_QUARANTINED_BYTES,
+    entries_of,
+    message_of,
+)
+from backends.terms import Terms
+
+log = logging.getLogger(__name__)
+
+GROUP = "pump"
+#: Messages a pump holds that its handlers have not begun.
+WINDOW = 256
+#: Longest blocking read; the socket's timeout must be longer.
+BLOCK_MS = 2000
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class RedisMailbox:
+    """A `Mailbox` and `Ledger` that any number of pumps share.
+
+    Args:
+        config: of a Redis backend.
+        codec: seals and opens what is written.
+        terms: when others count as dead.
+    """
+
+    window = WINDOW
+    is_durable = True
+
+    def __init__(self, config: BackendConfig, codec: Codec, terms: Terms) -> None:
+        self.pump = uuid4().hex
+        #: Called, from any thread, when there may be dispatches to publish.
+        self.on_publishable: Callable[[], None] = lambda: None
+        #: Called on the event loop with what became of this pump's own messages.
+        self.on_news: Callable[[Effects], None] = lambda _: None
+        self._config = config
+        self._records = Records(codec)
+        self._terms = terms
+        self._client: Any = connect_async(config.redis_url)
+        self._contact = Contact(describe(self._client), self._on_return)
+        ttl_ms = math.ceil(config.redis_ttl * 1000)
+        self._head = (config.redis_prefix, 0, ttl_ms, config.keep_closed)
+        self._inbox = f"{config.redis_prefix}s:inbox"
+        self._news = f"{config.redis_prefix}s:{self.pump}"
+        self._scripts = Pipeliner(
+            self._client,
+            self._contact,
+            head=self._head,
+            names=(*OF_CONVERSATIONS, "dispatch"),
+        )
+        self._caretaker: Caretaker | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        #: The stream entry of each piece of work this pump holds.
+        self._entries: dict[str, bytes] = {}
+        #: Conversation of each open scope this pump began.
+        self._mine: dict[str, str] = {}
+        self._waiting = 0
+        self._fetched: list[Work] = []
+
+    @property
+    def waiting(self) -> int:
+        """What no pump or worker has taken, whoever sent it, as last heard of."""
+        return self._waiting
+
+    @property
+    def open_conversations(self) -> int:
+        """Conversations that this pump began and that have not ended."""
+        return len(self._mine)
+
+    async def start(self) -> None:
+        """Make the streams, take a lease, begin to read.
+
+        Raises:
+            BackendUnavailableError: Redis does not answer.
+        """
+        self._loop = asyncio.get_running_loop()
+        await self._scripts.start()
+        self._caretaker = Caretaker(
+            self._config.redis_url,
+            self._head,
+            self.pump,
+            terms=self._terms,
+            contact=self._contact,
+            on_beat=self._beaten,
+        )
+        await asyncio.to_thread(self._caretaker.start)
+        self._tasks.append(asyncio.create_task(self._read_news(), name="news"))
+
+    async def open(self, opening: Opening) -> Opened:
+        """Accept messages from outside; waits while Redis is away."""
+        first = opening.envelopes[0]
+        self._mine[first.scope] = first.conversation
+        opened = None
+        try:
+            opened = await self._open(opening, first)
+        finally:
+            if opened is None or opened.is_closed:
+                self._mine.pop(first.scope, None)
+            elif opened.is_duplicate:
+                self._mine[first.scope] = opened.conversation
+        return opened
+
+    async def _open(self, opening: Opening, first: Envelope) -> Opened:
+        arguments = opening_arguments(self._records, opening, self._config.max_slots_per_thread)
+        status, *rest = await self._scripts.run("open", self.pump, *arguments)
+        if status == b"slots":
+            raise self._full(rest[0])
+        if status == b"known":
+            conversation, is_closed, record = rest
+            answer = self._records.open_answer(first.scope, record) if record else None
+            return Opened(
+                unescape(conversation),
+                first.scope,
+                is_duplicate=True,
+                is_new=False,
+                is_closed=bool(is_closed),
+                answer=answer,
+            )
+        self._waiting = rest[1]
+        return Opened(first.conversation, first.scope, is_new=bool(rest[0]))
+
+    async def take(self, limit: int) -> list[Work]:
+        """Wait until something can be taken."""
+        failures = 0
+        while True:
+            started = time.monotonic()
+            try:
+                with translated(self._contact.where):
+                    entries = await self._read(limit)
+                self._contact.answered()
+                failures = 0
+            except BackendUnavailableError as exc:
+                failures += 1
+                self._contact.lost(exc, since=started)
+                await asyncio.sleep(pause_s(failures))
+                continue
+            work = [each for entry in entries for each in await self._admit(*entry)]
+            self._waiting = max(0, self._waiting - len(entries))
+            if work:
+                return work
+
+    def take_ready(self, limit: int) -> list[Work]:  # noqa: ARG002 - the contract's signature
+        """Nothing: what can be taken is not here."""
+        return []
+
+    async def settle(self, settlement: Settlement) -> Effects:
+        """Apply everything a hop did; waits while Redis is away."""
+        key = key_of(settlement.taken)
+        max_slots = self._config.max_slots_per_thread
+        arguments = settlement_arguments(self._records, settlement, max_slots)
+        status, *rest = await self._scripts.run("settle", self.pump, self._entries[key], *arguments)
+        if status == b"slots":
+            raise self._full(rest[0])
+        self._entries.pop(key, None)
+        if status != b"ok":
+            log.info("settled elsewhere", extra={"action": "settle", "message_id": key})
+            return Effects([], [], [])
+        self._waiting, dropped, *news = rest
+        effects = self._effects(news)
+        effects.dropped_answers = dropped
+        return effects
+
+    async def defer(self, envelope: Envelope, delay_s: float) -> None:
+        """Put a taken message back, to be taken by any pump after *delay_s* seconds."""
+        entry = self._entries.pop(envelope.id)
+        record = self._records.message(envelope)
+        await self._scripts.run("defer", entry, escape(envelope.id), record, int(delay_s * 1000))
+        if self._caretaker is not None:
+            self._caretaker.hurry()
+
+    async def dispatch(self, envelope: Envelope, fingerprint: str) -> None:
+        """Hand a taken message over to the workers."""
+        entry = self._entries.pop(envelope.id)
+        dispatch_id = dispatch_id_of(envelope)
+        record = self._records.dispatch(dispatch_id, Dispatch(envelope, fingerprint))
+        await self._scripts.run("dispatch", entry, escape(dispatch_id), record, "")
+        self.on_publishable()
+
+    async def stop(self) -> int:
+        """Give back what this pump holds; nothing is lost."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        await self._scripts.stop()
+        caretaker, self._caretaker = self._caretaker, None
+        if caretaker is not None:
+            given_back = await asyncio.to_thread(caretaker.stop)
+            if given_back:
+                log.info("messages left in redis", extra={"action": "stop", "count": given_back})
+        await self._client.aclose()
+        await self._client.connection_pool.disconnect()
+        return 0
+
+    async def _read(self, limit: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        try:
+            found = await self._client.xreadgroup(
+                GROUP, self.pump, {self._inbox: ">"}, count=limit, block=self._block_ms()
+            )
+        except redis.ResponseError as exc:
+            if "NOGROUP" not in str(exc) and "UNBLOCKED" not in str(exc):
+                raise
+            # The stream had expired, or was deleted: the next beat makes it anew.
+            if self._caretaker is not None:
+                self._caretaker.hurry()
+            await asyncio.sleep(pause_s(1))
+            return []
+        return entries_of(found)
+
+    async def _read_news(self) -> None:
+        last: bytes | str = "0"
+        failures = 0
+        while True:
+            started = time.monotonic()
+            try:
+                with translated(self._contact.where):
+                    found = await self._client.xread({self._news: last}, block=self._block_ms())
+                    entries = entries_of(found)
+                    if entries:
+                        await self._client.xdel(self._news, *(entry for entry, _ in entries))
+                self._contact.answered()
+                failures = 0
+            except BackendError as exc:
+                failures += 1
+                self._contact.lost(exc, since=started)
+                await asyncio.sleep(pause_s(failures))
+                continue
+            for entry, fields in entries:
+                last = entry
+                self._tell([fields[b"k"], fields[b"s"], fields[b"a"]])
+
+    def _block_ms(self) -> int:
+        timeout_s = self._client.connection_pool.connection_kwargs.get("socket_timeout")
+        return BLOCK_MS if timeout_s is None else min(BLOCK_MS, int(float(timeout_s) * 500))
+
+    async def _admit(self, entry: bytes, fields: dict[bytes, bytes]) -> list[Work]:
+        """The work behind one stream entry; what is none of ours is taken out."""
+        try:
+            work = await self._open_entry(fields)
+        except (CodecError, KeyError, ValueError) as exc:
+            log.error(  # noqa: TRY400 - a forged record needs no traceback of ours
+                "record refused", extra={"action": "quarantine", "reason": str(exc)}
+            )
+            raw = _encode(fields)[:MAX_QUARANTINED_BYTES]
+            await self._scripts.run("drop", entry, raw, MAX_QUARANTINED)
+            return []
+        if work is None:
+            await self._scripts.run("drop", entry, "", 0)
+            return []
+        if isinstance(work, Returned):
+            self.on_publishable()
+        self._entries[key_of(work)] = entry
+        return [work]
+
+    async def _open_entry(self, fields: dict[bytes, bytes]) -> Work | None:
+        if b"g" in fields:
+            return await self._gathering(unescape(fields[b"c"]), unescape(fields[b"g"]))
+        if b"w" in fields:
+            self.on_publishable()
+            return None
+        return message_of(self._records, fields)
+
+    async def _gathering(self, conversation: str, gather_id: str) -> Gathering | None:
+        found = await self._scripts.run("gathered", escape(conversation), escape(gather_id))
+        if not found:
+            return None
+        record, *answers = found
+        gather = self._records.open_gather(gather_id, record)
+        return Gathering(
+            gather.reply_to,
+            [
+                self._records.open_answer(scope, answer) if answer else None
+                for scope, answer in zip(gather.scopes, answers, strict=True)
+            ],
+        )
+
+    def _effects(self, news: list[bytes]) -> Effects:
+        effects = Effects([], [], [])
+        rows = iter(news)
+        for kind, subject, record in zip(rows, rows, rows, strict=True):
+            name = unescape(subject)
+            if kind == b"answered":
+                effects.answered.append((name, self._records.open_answer(name, record)))
+            elif kind == b"closed":
+                self._mine.pop(name, None)
+                effects.closed_scopes.append(name)
+            else:
+                effects.closed_conversations.append(name)
+        return effects
+
+    def _tell(self, news: list[bytes]) -> None:
+        try:
+            self.on_news(self._effects(news))
+        except CodecError as exc:
+            log.error(  # noqa: TRY400 - a forged record needs no traceback of ours
+                "record refused", extra={"action": "quarantine", "reason": str(exc)}
+            )
+
+    def _beaten(self, backlog: Backlog) -> None:
+        """After each beat, on the caretaker's thread."""
+        if backlog.publishable:
+            self.on_publishable()
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._heard, backlog)
+
+    def _heard(self, backlog: Backlog) -> None:
+        self._waiting = backlog.waiting
+        if backlog.lost_news and self._mine:
+            self._recall()
+        self.on_news(Effects([], [], []))
+
+    def _on_return(self) -> None:
+        """Redis is back: what it had to tell us may have gone astray."""
+        self.on_publishable()
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._recall)
+
+    def _recall(self) -> None:
+        task = asyncio.ensure_future(self._ask_again(dict(self._mine)))
+        self._tasks.append(task)
+        task.add_done_callback(self._tasks.remove)
+
+    async def _ask_again(self, scopes: dict[str, str]) -> None:
+        asked = [escape(part) for scope, conv in scopes.items() for part in (conv, scope)]
+        found = iter(await self._scripts.run("recall", *asked) if asked else ())
+        for scope, (state, record) in zip(scopes, zip(found, found, strict=True), strict=True):
+            name = escape(scope).encode()
+            if record:
+                self._tell([b"answered", name, record])
+            if state == b"closed" and scope in self._mine:
+                self._tell([b"closed", name, b""])
+
+    def _full(self, thread_id: bytes) -> BufferFullError:
+        return BufferFullError(
+            f"thread {unescape(thread_id)!r} is full: max_slots_per_thread is"
+            f" {self._config.max_slots_per_thread}"
+        )

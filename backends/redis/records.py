@@ -1,0 +1,109 @@
+"""What the mailbox writes into Redis: each kind of record, sealed to its place."""
+
+from typing import TypeVar
+
+import msgspec
+
+from backends.codec import Codec
+from backends.errors import CodecError
+from backends.mailbox import Answer, Envelope, Hop, Letter
+
+
+class Dispatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A hop that a worker is to run."""
+
+    envelope: Envelope
+    #: What a worker must advertise to run it.
+    fingerprint: str
+
+
+class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What came of a dispatch; `body` is opaque here."""
+
+    envelope: Envelope
+    body: bytes
+    hop: Hop
+
+
+class Gather(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A scatter that waits for its members: whom to tell, and their scopes in order."""
+
+    reply_to: Envelope
+    scopes: list[str]
+
+
+T = TypeVar("T")
+
+_encoder = msgspec.msgpack.Encoder()
+_envelopes = msgspec.msgpack.Decoder(Envelope)
+_dispatches = msgspec.msgpack.Decoder(Dispatch)
+_outcomes = msgspec.msgpack.Decoder(Outcome)
+_answers = msgspec.msgpack.Decoder(Answer)
+_gathers = msgspec.msgpack.Decoder(Gather)
+_letters = msgspec.msgpack.Decoder(Letter)
+
+
+class Records:
+    """Seals and opens the records of one organism.
+
+    Every `open_…` raises `CodecError` for what is forged, damaged, or a record of another
+    kind or place.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+
+    def message(self, envelope: Envelope) -> bytes:
+        """A message, for the inbox."""
+        return self._codec.seal(_encoder.encode(envelope), "message")
+
+    def open_message(self, record: bytes) -> Envelope:
+        """The message behind an inbox entry."""
+        return _decoded(_envelopes, self._codec.open(record, "message"))
+
+    def dispatch(self, dispatch_id: str, dispatch: Dispatch) -> bytes:
+        """A dispatch, for the ledger."""
+        return self._codec.seal(_encoder.encode(dispatch), "dispatch", dispatch_id)
+
+    def open_dispatch(self, dispatch_id: str, record: bytes) -> Dispatch:
+        """The dispatch that is recorded under this id."""
+        return _decoded(_dispatches, self._codec.open(record, "dispatch", dispatch_id))
+
+    def outcome(self, dispatch_id: str, outcome: Outcome) -> bytes:
+        """An outcome, for whoever settles it."""
+        return self._codec.seal(_encoder.encode(outcome), "outcome", dispatch_id)
+
+    def open_outcome(self, dispatch_id: str, record: bytes) -> Outcome:
+        """What came of this dispatch."""
+        return _decoded(_outcomes, self._codec.open(record, "outcome", dispatch_id))
+
+    def answer(self, scope: str, answer: Answer) -> bytes:
+        """The answer of one scope."""
+        return self._codec.seal(_encoder.encode(answer), "answer", scope)
+
+    def open_answer(self, scope: str, record: bytes) -> Answer:
+        """What this scope was answered."""
+        return _decoded(_answers, self._codec.open(record, "answer", scope))
+
+    def gather(self, gather_id: str, gather: Gather) -> bytes:
+        """A scatter that waits."""
+        return self._codec.seal(_encoder.encode(gather), "gather", gather_id)
+
+    def open_gather(self, gather_id: str, record: bytes) -> Gather:
+        """The scatter under this id."""
+        return _decoded(_gathers, self._codec.open(record, "gather", gather_id))
+
+    def letter(self, letter_id: str, letter: Letter) -> bytes:
+        """A dead letter."""
+        return self._codec.seal(_encoder.encode(letter), "letter", letter_id)
+
+    def open_letter(self, letter_id: str, record: bytes) -> Letter:
+        """The dead letter under this id."""
+        return _decoded(_letters, self._codec.open(record, "letter", letter_id))
+
+
+def _decoded(decoder: msgspec.msgpack.Decoder[T], body: bytes) -> T:
+    try:
+        return decoder.decode(body)
+    except msgspec.MsgspecError as exc:
+        raise CodecError(f"a record can't be decoded: {exc}") from exc

@@ -1,0 +1,35 @@
+"""The Lua scripts: what each is made of, and how one is run."""
+
+from functools import cache
+from importlib.resources import files
+
+#: Scripts on threads alone, which any `SharedBackend` has.
+OF_THREADS = ("write", "link", "refresh", "delete", "clear", "list", "count")
+#: Scripts on conversations: the mailbox.
+OF_CONVERSATIONS = ("open", "settle", "gathered", "recall", "defer", "drop", "replay")
+#: Scripts on dispatches, workers and pumps: the ledger.
+OF_LEDGER = (
+    "dispatch",
+    "publish",
+    "unpublish",
+    "claim",
+    "complete",
+    "release",
+    "refuse",
+    "bury",
+    "beat",
+    "sweep",
+    "leave",
+)
+_PARTS = {
+    **dict.fromkeys(OF_THREADS, ("threads",)),
+    **dict.fromkeys(OF_CONVERSATIONS, ("threads", "conversations")),
+    **dict.fromkeys(OF_LEDGER, ("threads", "conversations", "ledger")),
+}
+
+
+@cache
+def script_text(name: str) -> str:
+    """The source of one script, behind what it is built on."""
+    folder = files("backends.redis").joinpath("scripts")
+    return "\n".join(folder.joinpath(f"{part}.lua").read_text() for part in (*_PARTS[name], name))

@@ -1,0 +1,36 @@
+-- One pump or worker is alive. ARGV: 'p' or 'w', its id, lease in ms, then what a worker tells:
+-- fields and values. Moves retries that are due, and makes the pump's streams if they are gone. Returns
+-- now and, for a pump, ms until the next retry (-1: none), what waits, what can be published, and 1
+-- if its news stream was gone.
+local kind, id, lease = arg(), arg(), numeric_arg()
+redis.call('ZADD', ALIVE, integer(now + lease), kind .. ':' .. id)
+redis.call('PEXPIRE', ALIVE, integer(lease * LEASES_KEPT))
+if kind == 'w' then
+  while at < #ARGV do
+    redis.call('HSET', worker_key(id), arg(), arg())
+  end
+  redis.call('PEXPIRE', worker_key(id), integer(lease * LEASES_KEPT))
+  return {integer(now)}
+end
+local news_stream = prefix .. 's:' .. id
+local is_fresh = redis.call('EXISTS', news_stream) == 0
+if is_fresh then
+  redis.call('XGROUP', 'CREATE', news_stream, GROUP, '0', 'MKSTREAM')
+end
+redis.call('PEXPIRE', news_stream, integer(lease * LEASES_KEPT))
+if redis.call('EXISTS', INBOX) == 0 then
+  redis.call('XGROUP', 'CREATE', INBOX, GROUP, '0', 'MKSTREAM')
+end
+if redis.call('XLEN', INBOX) == 0 then
+  expire_if_ends(INBOX)
+end
+expire_if_ends(COUNTS)
+local due = redis.call('ZRANGEBYSCORE', DELAYED, '-inf', integer(now), 'LIMIT', 0, 1000)
+for _, message in ipairs(due) do
+  deliver('m', redis.call('HGET', prefix .. 'l:delayed', message))
+  redis.call('ZREM', DELAYED, message)
+  redis.call('HDEL', prefix .. 'l:delayed', message)
+end
+local following = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2]
+local pause = following and math.max(0, tonumber(following) - now) or -1
+return {integer(now), integer(pause), waiting(), redis.call('LLEN', READY), is_fresh and 1 or 0}

@@ -1,0 +1,7 @@
+-- A pump or worker ends in good order. ARGV: 'p' or 'w', its id. Returns how much it gave back.
+local kind, id = arg(), arg()
+local found = kind == 'p' and bury_pump(id) or bury_worker(id, false, 1)
+if kind == 'w' then
+  nudge()
+end
+return found

@@ -1,0 +1,13 @@
+-- Lets a dead letter run again, in a root scope of its own. ARGV: letter id, conversation, scope,
+-- record. Returns 1, or 0 when the letter is gone.
+local letter, id, scope, record = arg(), arg(), arg(), arg()
+redis.call('ZREM', prefix .. 'i:letters', letter)
+if redis.call('HDEL', prefix .. 'l:letters', letter) == 0 then
+  return 0
+end
+enter(id)
+begin_scope(scope, 1, '')
+deliver('m', record)
+count('replayed')
+tidy()
+return 1

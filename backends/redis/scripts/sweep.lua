@@ -1,0 +1,58 @@
+-- Takes over what the dead held, and what the broker lost. ARGV: lease in ms, most attempts, since
+-- when (ms, Redis's clock) the asking pump has had Redis without a break, ms to wait for a worker
+-- that fits. Returns how many entries and dispatches were moved.
+local lease, max_attempts, since, no_worker = numeric_arg(), numeric_arg(), numeric_arg(), numeric_arg()
+local moved = 0
+
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', ALIVE, '-inf', integer(now))) do
+  local id = string.sub(member, 3)
+  if string.sub(member, 1, 2) == 'p:' then
+    moved = moved + bury_pump(id)
+  else
+    -- A lease that ran out while Redis was away says nothing about its owner.
+    local is_counted = tonumber(redis.call('ZSCORE', ALIVE, member)) > since
+    moved = moved + bury_worker(id, is_counted, max_attempts)
+  end
+end
+
+-- Owners whose lease is not even remembered.
+if redis.call('EXISTS', INBOX) == 1 then
+  for _, group in ipairs(redis.call('XINFO', 'GROUPS', INBOX)) do
+    for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', INBOX, group[2])) do
+      if not redis.call('ZSCORE', ALIVE, 'p:' .. consumer[2]) then
+        moved = moved + bury_pump(consumer[2])
+      end
+    end
+  end
+end
+local known, idle = {}, {}
+for _, worker in ipairs(live_workers()) do
+  known[worker], idle[worker] = true, true
+end
+for _, owner in ipairs(redis.call('HVALS', CLAIMS)) do
+  local worker = worker_of(owner)
+  idle[worker] = nil
+  if not known[worker] then
+    moved = moved + bury_worker(worker, false, max_attempts)
+  end
+end
+
+-- Published long ago and never claimed, though later ones were or a worker has nothing to do.
+local latest = (now - lease) * 1000
+if not next(idle) then
+  latest = math.min(latest, tonumber(redis.call('GET', MARK) or 0) - 1)
+end
+moved = moved + publish_again(integer(latest))
+
+local parked = redis.call('HGETALL', PARKED)
+for i = 1, #parked, 2 do
+  local id, wanted = parked[i], cmsgpack.unpack(parked[i + 1])
+  if can_run(wanted[1]) then
+    redis.call('HDEL', PARKED, id)
+    redis.call('LPUSH', READY, id)
+    moved = moved + 1
+  elseif now - wanted[2] >= no_worker then
+    give_up(id, 'no_worker', '')
+  end
+end
+return moved

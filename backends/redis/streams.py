@@ -1,0 +1,59 @@
+"""Stream entries: what each field means, and what is behind an entry."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from backends.errors import CodecError
+from backends.mailbox import Envelope, Returned
+from backends.redis.keys import unescape
+from backends.redis.records import Records
+
+#: What is kept of a record that is none of ours: so many of them, so many bytes each.
+MAX_QUARANTINED, MAX_QUARANTINED_BYTES = 1000, 4096
+
+Fields = Mapping[bytes, bytes]
+
+
+def message_of(records: Records, fields: Fields) -> Envelope | Returned:
+    """The message, or the end of a dispatch, that an entry tells of.
+
+    Raises:
+        CodecError: it is forged, damaged, or of no known kind.
+    """
+    try:
+        if b"m" in fields:
+            return records.open_message(fields[b"m"])
+        dispatch_id = unescape(fields[b"i"])
+        if b"o" in fields:
+            outcome = records.open_outcome(dispatch_id, fields[b"o"])
+            return Returned(outcome.envelope, outcome.body, outcome.hop)
+        dispatch = records.open_dispatch(dispatch_id, fields[b"x"])
+        reason, history = fields[b"y"].decode(), history_of(fields[b"h"])
+    except (KeyError, UnicodeDecodeError) as exc:
+        raise CodecError(f"a stream entry is of no known kind: {exc!r}") from exc
+    return Returned(dispatch.envelope, None, None, reason, history)
+
+
+def entries_of(found: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """The entries of one stream, from a reply to XREAD or XREADGROUP; deleted ones left out."""
+    if not found:
+        return []
+    if isinstance(found, dict):
+        (batches,) = found.values()
+        rows = [row for batch in batches for row in batch]
+    else:
+        ((_, rows),) = found
+    return [(entry, fields) for entry, fields in rows if fields]
+
+
+def history_of(raw: bytes) -> list[tuple[str, float]]:
+    """Each death of a dispatch: the process, and when in seconds since the epoch."""
+    if not raw:
+        return []
+    try:
+        rows = msgspec.msgpack.decode(raw, type=list[tuple[str, str]])
+    except msgspec.MsgspecError as exc:
+        raise CodecError(f"a history can't be decoded: {exc}") from exc
+    return [(owner, int(moment) / 1000) for owner, moment in rows]

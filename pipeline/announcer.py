@@ -1,0 +1,163 @@
+"""Tells those who wait, and those who watch, what hops do."""
+
+import logging
+from collections.abc import Iterator
+from typing import Protocol
+
+from backends.mailbox import Answer, Effects, Envelope, Settlement
+from pipeline.events import (
+    DeadLettered,
+    Event,
+    HandlerFailed,
+    HandlerFinished,
+    HandlerStarted,
+    MessageSent,
+    ThreadClosed,
+)
+from pipeline.messages import ErrorMessage
+from pipeline.roster import name_of
+from pipeline.routing import EXTERNAL
+from pipeline.worker import Failed
+
+log = logging.getLogger(__name__)
+
+
+class HopObserver(Protocol):
+    """Who wants to know what hops do."""
+
+    @property
+    def is_watched(self) -> bool:
+        """False while nobody would see an event."""
+        ...
+
+    def emit(self, event: Event) -> None:
+        """Tell subscribers."""
+        ...
+
+    def on_answer(self, scope: str, answer: Answer) -> None:
+        """A message from outside was answered."""
+        ...
+
+    def on_scope_closed(self, scope: str) -> None:
+        """Everything a message from outside set off has ended."""
+        ...
+
+    def on_room(self) -> None:
+        """The pump may have room for more."""
+        ...
+
+
+class Announcer:
+    """Turns what hops did into log lines, events and news."""
+
+    def __init__(self, observer: HopObserver) -> None:
+        self._observer = observer
+
+    def room(self) -> None:
+        """There may be room for more."""
+        self._observer.on_room()
+
+    def started(self, envelope: Envelope) -> None:
+        """A handler begins, or is handed to the executor that will run it."""
+        if self._observer.is_watched:
+            self._observer.emit(
+                HandlerStarted(
+                    envelope.conversation,
+                    envelope.thread_id,
+                    name_of(envelope.to),
+                    envelope.attempt,
+                )
+            )
+
+    def finished(self, envelope: Envelope, duration_s: float) -> None:
+        """A handler returned."""
+        if self._observer.is_watched:
+            self._observer.emit(
+                HandlerFinished(
+                    envelope.conversation,
+                    envelope.thread_id,
+                    name_of(envelope.to),
+                    envelope.attempt,
+                    duration_s,
+                )
+            )
+
+    def failed(self, envelope: Envelope, outcome: Failed, *, will_retry: bool) -> None:
+        """A handler did not return, or returned what can't be sent."""
+        log.log(
+            logging.INFO if will_retry else logging.WARNING,
+            "handler failed",
+            extra=fields("fail", envelope) | {"code": outcome.error.code, "retry": will_retry},
+        )
+        if self._observer.is_watched:
+            self._observer.emit(
+                HandlerFailed(
+                    envelope.conversation,
+                    envelope.thread_id,
+                    outcome.error.listener,
+                    envelope.attempt,
+                    outcome.duration_s,
+                    outcome.error,
+                    will_retry,
+                )
+            )
+
+    def dead_lettered(self, envelope: Envelope, error: ErrorMessage) -> None:
+        """A message is set aside."""
+        log.error("message dead-lettered", extra=fields("dead-letter", envelope))
+        if self._observer.is_watched:
+            self._observer.emit(
+                DeadLettered(
+                    envelope.conversation,
+                    envelope.thread_id,
+                    error.listener,
+                    envelope.attempt,
+                    error,
+                )
+            )
+
+    def settled(self, settlement: Settlement, effects: Effects) -> None:
+        """A settlement was applied."""
+        self.news(effects)
+        if self._observer.is_watched:
+            for event in _events(settlement, effects):
+                self._observer.emit(event)
+
+    def news(self, effects: Effects) -> None:
+        """Scopes were answered or closed."""
+        for scope, answer in effects.answered:
+            self._observer.on_answer(scope, answer)
+        for scope in effects.closed_scopes:
+            self._observer.on_scope_closed(scope)
+        if effects.closed_conversations:
+            self._observer.on_room()
+        if effects.dropped_answers:
+            log.info(
+                "late answer dropped",
+                extra={"action": "settle", "count": effects.dropped_answers},
+            )
+
+
+def fields(action: str, envelope: Envelope) -> dict[str, object]:
+    """What a log line about a message tells."""
+    return {
+        "action": action,
+        "listener": name_of(envelope.to),
+        "thread_id": envelope.thread_id,
+        "message_id": envelope.id,
+        "attempt": envelope.attempt,
+    }
+
+
+def _events(settlement: Settlement, effects: Effects) -> Iterator[Event]:
+    sends = [*settlement.sends]
+    for scatter in settlement.scatters:
+        sends += scatter.members
+    for sent in sends:
+        yield MessageSent(sent.conversation, sent.thread_id, name_of(sent.to), sent.from_id)
+    taken = settlement.taken
+    if isinstance(taken, Envelope):
+        for _ in effects.answered:
+            yield MessageSent(taken.conversation, taken.thread_id, EXTERNAL, name_of(taken.to))
+    for conversation in effects.closed_conversations:
+        yield ThreadClosed(conversation, conversation)

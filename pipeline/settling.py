@@ -1,0 +1,187 @@
+"""Settles hops: what a handler's outcome does to the system, applied by the mailbox."""
+
+import asyncio
+import logging
+import random
+import time
+from typing import NamedTuple
+
+from msgspec import MsgspecError, msgpack, structs
+
+from backends.codec import Codec
+from backends.errors import BackendClosedError, BackendError, BackendUnavailableError
+from backends.mailbox import Envelope, Gathering, Hop, Letter, Mailbox, Returned, Settlement
+from pipeline.announcer import Announcer, fields
+from pipeline.messages import ErrorCode, ErrorMessage
+from pipeline.roster import name_of
+from pipeline.routing import HopRefusedError, Router
+from pipeline.station import Station, hop_of
+from pipeline.worker import Completed, Failed, Outcome
+
+log = logging.getLogger(__name__)
+
+#: Seconds beyond which a retry's delay no longer grows.
+MAX_BACKOFF_S = 60.0
+
+_outcomes: msgpack.Decoder[Outcome] = msgpack.Decoder(Outcome)
+_History = list[tuple[str, float]]
+
+
+class _Remains(NamedTuple):
+    """What is kept of a hop, besides what it sent."""
+
+    hop: Hop | None = None
+    letter: Letter | None = None
+
+
+class Settler:
+    """Applies outcomes. Used from one event loop."""
+
+    def __init__(
+        self, mailbox: Mailbox, router: Router, announcer: Announcer, codec: Codec
+    ) -> None:
+        self._mailbox = mailbox
+        self._router = router
+        self._announcer = announcer
+        self._codec = codec
+
+    async def conclude(self, station: Station, envelope: Envelope, outcome: Outcome) -> None:
+        """A handler ran here."""
+        hop = hop_of(envelope, self._codec, outcome) if self._mailbox.is_durable else None
+        await self._conclude(station, envelope, outcome, hop)
+
+    async def returned(self, station: Station, returned: Returned) -> None:
+        """A handler ran elsewhere, or could not."""
+        envelope = returned.envelope
+        outcome = _outcome_of(returned, station)
+        await self._conclude(station, envelope, outcome, returned.hop, returned.history)
+
+    async def undeliverable(self, envelope: Envelope, reason: str) -> None:
+        """A message can't reach a handler."""
+        error = ErrorMessage(
+            ErrorCode.UNDELIVERABLE, reason, name_of(envelope.to), envelope.attempt
+        )
+        await self._dead_letter(envelope, error, None, [])
+
+    async def gathering(self, gathering: Gathering) -> None:
+        """All members of a scatter are done."""
+        try:
+            await self._apply(self._router.plan_gathering(gathering))
+        except BackendError as exc:
+            _raise_if_away(exc)
+            # The error takes the gathering's place in the mailbox.
+            await self._settle_error(gathering, _undeliverable(gathering.reply_to, str(exc)))
+
+    async def _conclude(
+        self,
+        station: Station,
+        envelope: Envelope,
+        outcome: Outcome,
+        hop: Hop | None,
+        history: _History | None = None,
+    ) -> None:
+        if isinstance(outcome, Completed):
+            try:
+                settlement = self._router.plan(envelope, outcome.replies)
+                settlement = _kept(settlement, _Remains(hop)) if hop else settlement
+                effects = await self._mailbox.settle(settlement)
+            except (HopRefusedError, BackendError) as exc:
+                _raise_if_away(exc)
+                outcome = station.call(envelope).failed(
+                    ErrorCode.BAD_RETURN,
+                    str(exc),
+                    duration_s=outcome.duration_s,
+                    is_retryable=False,
+                )
+                hop = structs.replace(hop, error=outcome.error.code) if hop else None
+            else:
+                self._announcer.finished(envelope, outcome.duration_s)
+                self._announcer.settled(settlement, effects)
+                return
+        await self._fail(station, envelope, outcome, hop, history or [])
+
+    async def _fail(
+        self,
+        station: Station,
+        envelope: Envelope,
+        outcome: Failed,
+        hop: Hop | None,
+        history: _History,
+    ) -> None:
+        will_retry = outcome.is_retryable and envelope.attempt <= station.listener.retries
+        self._announcer.failed(envelope, outcome, will_retry=will_retry)
+        if will_retry:
+            delay_s = retry_delay_s(envelope.attempt, station.listener.backoff_s)
+            again = structs.replace(envelope, attempt=envelope.attempt + 1)
+            await self._mailbox.defer(again, delay_s)
+        elif outcome.error.code in (ErrorCode.WORKER_LOST, ErrorCode.UNDELIVERABLE):
+            await self._dead_letter(envelope, outcome.error, hop, history)
+        else:
+            await self._settle_error(envelope, outcome.error, _Remains(hop))
+
+    async def _dead_letter(
+        self, envelope: Envelope, error: ErrorMessage, hop: Hop | None, history: _History
+    ) -> None:
+        self._announcer.dead_lettered(envelope, error)
+        letter = Letter(envelope, error.code, error.message, time.time(), history)
+        await self._settle_error(envelope, error, _Remains(hop, letter))
+
+    async def _settle_error(
+        self,
+        taken: Envelope | Gathering,
+        error: ErrorMessage,
+        remains: _Remains | None = None,
+    ) -> None:
+        envelope = taken.reply_to if isinstance(taken, Gathering) else taken
+        planned = structs.replace(self._router.plan_error(envelope, error), taken=taken)
+        if remains is not None and self._mailbox.is_durable:
+            planned = _kept(planned, remains)
+        try:
+            await self._apply(planned)
+        except BackendError as exc:
+            _raise_if_away(exc)
+            # No room for the error's own slot: the caller is told all the same.
+            log.warning("error not remembered", extra=fields("settle", envelope) | {"reason": exc})
+            await self._apply(structs.replace(planned, slots=[]))
+
+    async def _apply(self, settlement: Settlement) -> None:
+        self._announcer.settled(settlement, await self._mailbox.settle(settlement))
+
+
+def _kept(settlement: Settlement, remains: _Remains) -> Settlement:
+    return structs.replace(settlement, hop=remains.hop, letter=remains.letter)
+
+
+def _outcome_of(returned: Returned, station: Station) -> Outcome:
+    call = station.call(returned.envelope)
+    if returned.outcome is not None:
+        try:
+            return _outcomes.decode(returned.outcome)
+        except MsgspecError as exc:
+            text = f"the worker's outcome can't be decoded: {exc}"
+            return call.failed(ErrorCode.UNDELIVERABLE, text, is_retryable=False)
+    name = station.listener.name
+    if returned.reason == "killed":
+        text = f"{name} killed its worker {len(returned.history)} times"
+    else:
+        text = f"no live worker runs {name} as this organism declares it"
+    return call.failed(ErrorCode.WORKER_LOST, text, is_retryable=False)
+
+
+def _undeliverable(envelope: Envelope, reason: str) -> ErrorMessage:
+    return ErrorMessage(ErrorCode.UNDELIVERABLE, reason, name_of(envelope.to), envelope.attempt)
+
+
+def _raise_if_away(exc: Exception) -> None:
+    """Raise what says nothing about the hop: the mailbox was stopped meanwhile."""
+    if isinstance(exc, (BackendClosedError, BackendUnavailableError)):
+        raise asyncio.CancelledError from exc
+
+
+def retry_delay_s(attempt: int, backoff_s: float) -> float:
+    """Seconds to wait after *attempt* failed: doubling, capped, the later half at random.
+
+    Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015 ("equal jitter").
+    """
+    ceiling: float = min(MAX_BACKOFF_S, backoff_s * 2 ** min(attempt - 1, 32))
+    return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, hides nothing
