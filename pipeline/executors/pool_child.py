@@ -79,8 +79,9 @@ def prepare(setup: ChildSetup) -> int:
     """Make this process ready for calls; its pid."""
     global _child  # noqa: PLW0603 - the process's own state
     for number in SIGNALS:
-        # Not SIG_IGN: what a handler starts would inherit that, and could not be ended.
+        # Neither ignored nor blocked, as at birth: what a handler starts would inherit that.
         signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     threading.Thread(target=_follow_parent, daemon=True, name="follow parent").start()
     _child = _Child(setup)
     return os.getpid()

@@ -7,7 +7,6 @@ its own fault or because its handler ran out of time, one call is hit and no oth
 import asyncio
 import os
 import signal
-import threading
 import time
 from collections import deque
 from concurrent.futures import Future
@@ -15,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor as SingleProcess
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import forkserver, get_context
+from multiprocessing import forkserver, get_context, resource_tracker
 
 from pipeline.errors import PipelineError
 from pipeline.executors.pool_child import (
@@ -239,17 +238,15 @@ class ProcessPoolExecutor:
 def _start_server() -> None:
     """Start the server that forks the children, deaf to what asks a whole process group to end.
 
-    It hands that down, so a child is deaf from birth; only the main thread can see to it.
+    It hands that down, so a child is deaf from birth. What comes meanwhile is not lost.
     """
-    if threading.current_thread() is not threading.main_thread():
-        return
-    former = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
+    # First by itself: it would let the signals through again.
+    resource_tracker.ensure_running()
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         forkserver.ensure_running()
     finally:
-        for number, handler in former.items():
-            # None: not Python's own, and not to be had back.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
 def _encode(call: Call) -> bytes:
