@@ -9,15 +9,15 @@ import click
 from backends.errors import BackendError
 from pipeline.cli.check import check
 from pipeline.cli.init import init
+from pipeline.cli.interrupts import INTERRUPTED
+from pipeline.cli.run import run
 from pipeline.cli.version import version
 from pipeline.errors import ConfigError, PipelineError
 
 OK, FAILED, USAGE = 0, 1, 2
-#: What a shell reports for a program ended by Ctrl-C.
-INTERRUPTED = 130
 
 #: Every subcommand, in the order `pump --help` lists them.
-COMMANDS: tuple[click.Command, ...] = (init, check, version)
+COMMANDS: tuple[click.Command, ...] = (init, check, run, version)
 
 
 class _InOrder(click.Group):
@@ -52,7 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read us left; the interpreter must not complain when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return FAILED
     except (PipelineError, BackendError, OSError, click.ClickException) as exc:
         return _fail(FAILED, f"pump: {exc}")

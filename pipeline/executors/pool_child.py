@@ -20,6 +20,9 @@ from pipeline.messages import HandlerMetadata
 from pipeline.thread_registry import ThreadRegistry, use_registry
 from pipeline.worker import Call, Handler, Outcome, run_handler
 
+#: What ends a whole process group, from a terminal or a supervisor: the pump's to act on.
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 @dataclass(frozen=True)
 class ChildSetup:
@@ -73,12 +76,12 @@ def adopt(begun: Any) -> None:
 
 
 def prepare(setup: ChildSetup) -> int:
-    """Make this process ready for calls; its pid.
-
-    Ctrl-C in a terminal reaches the whole process group: it is the pump's to act on.
-    """
+    """Make this process ready for calls; its pid."""
     global _child  # noqa: PLW0603 - the process's own state
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in SIGNALS:
+        # Neither ignored nor blocked, as at birth: what a handler starts would inherit that.
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     threading.Thread(target=_follow_parent, daemon=True, name="follow parent").start()
     _child = _Child(setup)
     return os.getpid()

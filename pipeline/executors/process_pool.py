@@ -9,14 +9,16 @@ import os
 import signal
 import time
 from collections import deque
+from concurrent.futures import Future
 from concurrent.futures import ProcessPoolExecutor as SingleProcess
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context, resource_tracker
 
 from pipeline.errors import PipelineError
 from pipeline.executors.pool_child import (
+    SIGNALS,
     ChildSetup,
     Ticket,
     adopt,
@@ -55,6 +57,8 @@ class _Process:
         self._begun = _context.RawValue("L", 0)
         self._pool = SingleProcess(1, _context, initializer=adopt, initargs=(self._begun,))
         self._jobs: deque[_Job] = deque()
+        #: What the child has not returned, whether or not anybody waits for it.
+        self._unreturned: set[Future[bytes]] = set()
         self._overran: _Job | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self.calls = 0
@@ -70,6 +74,11 @@ class _Process:
         """Calls it holds."""
         return len(self._jobs)
 
+    @property
+    def is_busy(self) -> bool:
+        """True while the child runs a call, be it one that was given up here."""
+        return bool(self._unreturned)
+
     async def run(self, call: Call) -> Outcome | None:
         """Run one call; None if the process died and the call had no part in it."""
         self.calls += 1
@@ -79,6 +88,8 @@ class _Process:
         except BrokenProcessPool:
             self.is_dead = True
             return None
+        self._unreturned.add(future)
+        future.add_done_callback(self._unreturned.discard)
         self._jobs.append(job)
         self._watch()
         try:
@@ -176,7 +187,7 @@ class _Place:
         process, self._process = self._process, None
         processes = [*self._retired, *([process] if process else [])]
         for each in processes:
-            if each.load:
+            if each.is_busy:
                 each.kill()
         await asyncio.gather(*(asyncio.to_thread(each.join) for each in processes))
         await asyncio.gather(*self._retired.values())
@@ -202,6 +213,7 @@ class ProcessPoolExecutor:
         Raises:
             PoolStartError: one of them can't import the organism or reach its backend.
         """
+        _start_server()
         try:
             await asyncio.gather(*(place.boot() for place in self._places))
         except PoolStartError:
@@ -221,6 +233,20 @@ class ProcessPoolExecutor:
     async def stop(self) -> None:
         """End every process."""
         await asyncio.gather(*(place.stop() for place in self._places))
+
+
+def _start_server() -> None:
+    """Start the server that forks the children, deaf to what asks a whole process group to end.
+
+    It hands that down, so a child is deaf from birth. What comes meanwhile is not lost.
+    """
+    # First by itself: it would let the signals through again.
+    resource_tracker.ensure_running()
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
 def _encode(call: Call) -> bytes:

@@ -1,6 +1,8 @@
 """`pump init`, from outside."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +40,34 @@ def test_it_says_what_to_do_next(tmp_path: Path) -> None:
     for line in (tmp_path / "demo" / "input.jsonl").read_text().splitlines():
         assert json.loads(line).keys() == {"first", "last"}
     assert not any("{{" in path.read_text() for path in (tmp_path / "demo").iterdir())
+
+
+def test_what_it_says_to_do_works(tmp_path: Path) -> None:
+    """The printed lines, and those of the README it wrote, run as they stand in a shell."""
+    printed = pump(tmp_path, "init", "hello").stdout
+    readme = (tmp_path / "hello" / "README.md").read_text()
+    answers = re.search(r"answers are `(.*?)` and `(.*?)`", readme)
+    in_readme = re.search(r"```\n(.*?)```", readme, re.DOTALL)
+    assert answers
+    assert in_readme
+    done = shell(tmp_path, "\n".join(line for line in printed.splitlines() if line[:2] == "  "))
+    assert (done.returncode, done.stdout.splitlines()) == (0, [*answers.groups()])
+    done = shell(tmp_path / "hello", in_readme[1])
+    assert (done.returncode, done.stdout.splitlines()[-2:]) == (0, [*answers.groups()])
+
+
+def shell(folder: Path, commands: str) -> subprocess.CompletedProcess[str]:
+    """As a reader types them, with `pump` on the path."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["sh", "-ec", commands],
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:

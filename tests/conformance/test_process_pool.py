@@ -16,6 +16,7 @@ from pipeline.executors import ProcessPoolExecutor
 from pipeline.executors.pool_child import ChildSetup
 from pipeline.executors.process_pool import PoolStartError
 from pipeline.messages import ErrorCode
+from pipeline.worker import Completed
 from tests.conformance import executor_handlers as handlers
 from tests.conformance.executor_contract import ExecutorContract
 from tests.conformance.executor_handlers import Task
@@ -123,6 +124,35 @@ class TestOverMemory(ProcessPoolContract):
         await executor.stop()
         await asyncio.gather(running, return_exceptions=True)
         assert not is_alive(pid)
+
+    async def test_stop_does_not_wait_for_a_call_that_was_given_up(
+        self, executor: ProcessPoolExecutor, codec: Codec, tmp_path: Path
+    ) -> None:
+        """Its task is cancelled, its child runs on: that one is killed like any other."""
+        mark = tmp_path / "never.1"
+        running = asyncio.create_task(
+            self.call(executor, codec, handlers.block_for_file, Task(1, str(tmp_path / "never")))
+        )
+        assert await asyncio.to_thread(eventually, lambda: bool(_text(mark)))
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await executor.stop()
+        assert not is_alive(int(_text(mark)))
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    async def test_a_signal_to_the_process_group_is_the_pumps(
+        self, executor: ProcessPoolExecutor, codec: Codec, tmp_path: Path, number: signal.Signals
+    ) -> None:
+        """A child finishes its work all the same."""
+        gate, mark = tmp_path / "gate", tmp_path / "gate.1"
+        running = asyncio.create_task(
+            self.call(executor, codec, handlers.block_for_file, Task(1, str(gate)))
+        )
+        assert await asyncio.to_thread(eventually, lambda: bool(_text(mark)))
+        os.kill(int(_text(mark)), number)
+        gate.touch()
+        assert isinstance(await running, Completed)
+        assert (await self.answer(executor, codec, handlers.double, Task(2))).number == 4
 
     async def test_a_child_that_cannot_start_says_why(self, backend: Backend) -> None:
         """The error names the module, before any message is taken."""
