@@ -66,7 +66,7 @@ class ThreadContext(Sequence[BufferSlot]):
     def _open(self, position: int) -> tuple[SlotMetadata, msgspec.Raw]:
         opened = self._opened.get(position)
         if opened is None:
-            metadata, typed = self._codec.open_slot(self._records[position])
+            metadata, typed = self._codec.open_slot(self._records[position], self.thread_id)
             opened = replace(metadata, slot_index=position), typed
             self._opened[position] = opened
         return opened

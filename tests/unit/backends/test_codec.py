@@ -93,8 +93,11 @@ def test_a_slot_comes_back_equal() -> None:
 
 def test_slots_are_frozen() -> None:
     """Nobody rewrites what a thread remembers."""
+    slot = _slot(EVERYTHING)
     with pytest.raises(AttributeError):
-        _slot(EVERYTHING).metadata.from_id = "mallory"  # type: ignore[misc]
+        slot.metadata.from_id = "mallory"  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        slot.payload = Inner(1)  # type: ignore[misc]
 
 
 def test_a_payload_must_be_a_dataclass() -> None:
