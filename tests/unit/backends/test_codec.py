@@ -1,6 +1,5 @@
 """The wire codec: what goes out comes back, and nothing else comes in."""
 
-import pickle
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -13,7 +12,6 @@ import pytest
 
 from backends.codec import Codec, deserialize_slot, serialize_slot
 from backends.errors import (
-    BackendError,
     CodecError,
     RecordVersionError,
     SignatureError,
@@ -272,16 +270,6 @@ class TestPickle:
         """Only msgpack and pickle exist."""
         with pytest.raises(ValueError, match="msgpack or pickle"):
             Codec(format="json")  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    "error", [CodecError, UnknownTypeError, RecordVersionError, SignatureError, BackendError]
-)
-def test_errors_survive_pickling(error: type[Exception]) -> None:
-    """They cross processes."""
-    again = pickle.loads(pickle.dumps(error("what happened")))  # noqa: S301 - our own bytes
-    assert type(again) is error
-    assert str(again) == "what happened"
 
 
 def test_the_main_module_has_one_name() -> None:
