@@ -1,7 +1,7 @@
 """The pump's suite over the Manager backend."""
 
 from backends import BackendConfig
-from tests.conformance.pump import conversations, gathering, limits
+from tests.conformance.pump import conversations, elsewhere, gathering, limits
 
 MANAGER = BackendConfig(backend_type="manager")
 
@@ -39,4 +39,8 @@ class TestWatching(limits.Watching):
 
 
 class TestShutdown(limits.Shutdown):
+    backend_config = MANAGER
+
+
+class TestElsewhere(elsewhere.Elsewhere):
     backend_config = MANAGER

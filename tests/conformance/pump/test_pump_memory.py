@@ -1,6 +1,6 @@
 """The pump's suite over the memory backend."""
 
-from tests.conformance.pump import conversations, gathering, limits
+from tests.conformance.pump import conversations, elsewhere, gathering, limits
 
 
 class TestConversations(conversations.Conversations): ...
@@ -28,3 +28,6 @@ class TestWatching(limits.Watching): ...
 
 
 class TestShutdown(limits.Shutdown): ...
+
+
+class TestElsewhere(elsewhere.Elsewhere): ...

@@ -1,7 +1,7 @@
 """The wire codec: what goes out comes back, and nothing else comes in."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from types import ModuleType
@@ -9,6 +9,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from backends.codec import Codec, deserialize_slot, serialize_slot
 from backends.errors import (
@@ -86,6 +88,31 @@ def _slot(payload: Any, thread_id: str = "t") -> BufferSlot:
 def test_a_slot_comes_back_equal() -> None:
     """Nested dataclasses, containers, Optional, Enum, datetime, UUID, Decimal and bytes."""
     slot = _slot(EVERYTHING)
+    assert deserialize_slot(serialize_slot(slot)) == slot
+
+
+numbers = st.integers(-(2**63), 2**64 - 1)
+inners = st.builds(Inner, numbers)
+zones = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+
+
+@given(
+    st.builds(
+        Everything,
+        when=st.datetimes(timezones=st.none() | st.just(UTC) | zones),
+        price=st.decimals(allow_nan=False),
+        inner=inners,
+        inners=st.lists(inners),
+        table=st.dictionaries(st.text(), inners),
+        pairs=st.tuples(numbers, st.text()),
+        maybe=st.none() | inners,
+        nothing=st.none() | numbers,
+        numbers=st.sets(numbers),
+    )
+)
+def test_any_value_of_these_types_comes_back_equal(payload: Everything) -> None:
+    """Extremes, empty containers and odd time zones included."""
+    slot = _slot(payload)
     assert deserialize_slot(serialize_slot(slot)) == slot
 
 
