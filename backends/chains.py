@@ -108,6 +108,19 @@ def conversation_of(chain: str) -> str | None:
     return None
 
 
+def initiator_of(chain: str) -> str | None:
+    """Who began the conversation *chain* belongs to; None outside of one.
+
+    >>> initiator_of("system.demo.@7.external.greeter.clock")
+    'external'
+    """
+    segments = iter(chain.split("."))
+    for segment in segments:
+        if segment.startswith(CONVERSATION_MARK):
+            return unescape_hop(next(segments))
+    return None
+
+
 def last_hop(chain: str) -> str:
     """The name of the newest hop.
 

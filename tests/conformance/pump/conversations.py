@@ -1,7 +1,9 @@
 """How messages travel: calls, answers, errors, threads."""
 
 import asyncio
+from contextvars import ContextVar
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -20,6 +22,7 @@ from pipeline import (
     get_registry,
 )
 from pipeline.errors import PayloadTooLargeError
+from pipeline.events import MessageSent
 from pipeline.organism import Limits
 from tests.conformance.pump.base import OpenPump, Other, Ping, Pong, PumpContract, answer
 
@@ -211,6 +214,40 @@ class Conversations(PumpContract):
         with pytest.raises(PipelineError, match="is a conversation with 'remember'"):
             await pump.inject("other", Ping(), thread_id=thread_id)
 
+    async def test_handlers_see_ids_and_no_chain(self, open_pump: OpenPump) -> None:
+        """What stands in the metadata tells nobody how the organism is built."""
+        seen: list[HandlerMetadata] = []
+
+        async def callee(payload: Ping, metadata: HandlerMetadata) -> HandlerResponse:
+            seen.append(metadata)
+            return await answer(payload, metadata)
+
+        pump = await open_pump({"caller": forward, "callee": callee})
+        thread_id = await pump.inject("caller", Ping())
+        await pump.join()
+        (metadata,) = seen
+        assert str(UUID(metadata.thread_id)) == metadata.thread_id != thread_id
+        assert str(UUID(thread_id)) == thread_id
+
+    async def test_handlers_do_not_inherit_each_others_context(self, open_pump: OpenPump) -> None:
+        """A context variable that one sets is not there in the next, nor in what it calls."""
+        mark: ContextVar[str] = ContextVar("mark", default="")
+        seen: list[str] = []
+
+        async def marker(payload: Ping, metadata: HandlerMetadata) -> list[HandlerResponse]:
+            seen.append(mark.get())
+            mark.set("left behind")
+            return [HandlerResponse(Ping(n), to="reader") for n in range(5)]
+
+        async def reader(payload: Ping, metadata: HandlerMetadata) -> None:
+            seen.append(mark.get())
+
+        pump = await open_pump({"marker": marker, "reader": reader})
+        for _ in range(3):
+            await pump.inject("marker", Ping())
+        await pump.join()
+        assert seen == [""] * 18
+
     async def test_who_asks_is_outside_whatever_its_name(self, open_pump: OpenPump) -> None:
         """`from_id` is what handlers see; a listener of that name does not get the answer."""
 
@@ -221,10 +258,13 @@ class Conversations(PumpContract):
             return HandlerResponse.respond(Pong(4, [metadata.from_id]))
 
         pump = await open_pump({"console": console, "callee": callee})
+        sent: list[MessageSent] = []
+        pump.subscribe(lambda event: sent.append(event) if isinstance(event, MessageSent) else None)
         thread_id = await pump.inject("callee", Ping(4), from_id="console")
         await pump.join()
         last = get_context_buffer().get_thread(thread_id)[-1]
         assert (last.payload, last.to_id) == (Pong(4, ["console"]), "console")
+        assert [(event.from_id, event.to) for event in sent] == [("callee", "console")]
 
     async def test_the_registry_knows_the_way(self, open_pump: OpenPump) -> None:
         """Handlers see ids; whoever asks the registry sees the chain behind one."""
@@ -379,6 +419,7 @@ class Errors(PumpContract):
             1: [HandlerResponse(Ping(), to="note"), HandlerResponse(Other(), to="note")],
             2: "rubbish",
             3: [HandlerResponse(Ping(), to="note"), HandlerResponse.respond({"not": "declared"})],
+            4: HandlerResponse.scatter([Ping(), Other()], to="note"),
         }
 
         async def wrong(payload: Ping, metadata: HandlerMetadata) -> Any:
@@ -391,6 +432,7 @@ class Errors(PumpContract):
                 "which takes Ping",
                 "returned str",
                 "not a dataclass",
+                "wrong sent Other to 'note', which takes Ping",
             )
         ):
             with pytest.raises(HandlerError, match=text) as caught:

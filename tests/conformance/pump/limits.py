@@ -156,18 +156,21 @@ class Bounds(PumpContract):
         assert len(links) == 1 + 2 * 2  # the root, and both threads of each
 
     async def test_an_open_conversation_does_not_expire(self, open_pump: OpenPump) -> None:
-        """Work that runs for longer than the time to live keeps its thread."""
+        """Work that runs or waits for longer than the time to live keeps its thread."""
         gauge = Gauge()
-        pump = await open_pump({"slow": gauge}, redis_ttl=0.3)
-        kept = await pump.inject("slow", Ping())
+        limits = Limits(max_concurrent_handlers=1)
+        pump = await open_pump({"slow": gauge}, limits=limits, redis_ttl=0.3)
+        running, waiting = [await pump.inject("slow", Ping()) for _ in range(2)]
         await settled(lambda: gauge.running == 1)
         await asyncio.sleep(0.9)
-        assert len(get_context_buffer().get_thread(kept)) == 1
-        assert get_registry().lookup(kept) is not None
+        for thread_id in (running, waiting):
+            assert len(get_context_buffer().get_thread(thread_id)) == 1
+            assert get_registry().lookup(thread_id) is not None
         gauge.gate.set()
         await pump.join()
-        await settled(lambda: not get_context_buffer().thread_exists(kept))
-        assert get_registry().lookup(kept) is None
+        await settled(lambda: not get_context_buffer().thread_exists(running))
+        await settled(lambda: not get_context_buffer().thread_exists(waiting))
+        assert get_registry().lookup(running) is get_registry().lookup(waiting) is None
 
 
 class Order(PumpContract):
@@ -235,7 +238,10 @@ class Agents(PumpContract):
         async def agent(payload: Any, metadata: HandlerMetadata) -> Any:
             if isinstance(payload, ErrorMessage):
                 return HandlerResponse.respond(Pong(0, [payload.code, metadata.from_id]))
-            return [HandlerResponse(Ping(), to="friend"), HandlerResponse(Ping(), to="stranger")]
+            breach = HandlerResponse(Ping(), to="stranger")
+            if payload.number:
+                breach = HandlerResponse.scatter([Ping(), Ping()], to="stranger")
+            return [HandlerResponse(Ping(), to="friend"), breach]
 
         async def note(payload: Ping, metadata: HandlerMetadata) -> None:
             reached.append(metadata.from_id)
@@ -244,9 +250,11 @@ class Agents(PumpContract):
             {"agent": (agent, {"agent": True, "peers": ["friend"]}), "friend": note}
         )
         pump.register("stranger", note, Ping)
-        assert await pump.request("agent", Ping()) == Pong(0, ["not_a_peer", "system"])
+        for number in range(2):
+            told = await pump.request("agent", Ping(number))
+            assert told == Pong(0, ["not_a_peer", "system"])
         await pump.join()
-        assert reached == ["agent"]
+        assert reached == ["agent", "agent"]
 
     async def test_an_agent_knows_itself_and_its_peers(self, open_pump: OpenPump) -> None:
         """Its own name, and each peer with description and payload; others know neither."""
