@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -117,11 +117,16 @@ class MemoryMailbox:
             self._put(ready)
         if effects.closed_conversations:
             gone = self._retire(effects.closed_conversations)
-            if gone and self._writer is None:
-                self._store.forget(gone)
-            elif gone:
-                await self._call(self._store.forget, gone)
+            if gone:
+                await self._forget(gone)
         return effects
+
+    async def _forget(self, threads: list[str]) -> None:
+        """Delete what nobody keeps; where that fails, the time to live collects it."""
+        try:
+            await self._call(self._store.forget, threads)
+        except BackendError as exc:
+            log.warning("threads not deleted", extra={"action": "forget", "reason": str(exc)})
 
     async def defer(self, envelope: Envelope, delay_s: float) -> None:
         """Queue *envelope* again after *delay_s* seconds."""
@@ -149,7 +154,7 @@ class MemoryMailbox:
             self._writer.shutdown()
         return lost
 
-    def _put(self, work: list[Work] | list[Envelope]) -> None:
+    def _put(self, work: Sequence[Work]) -> None:
         self._queue.extend(work)
         if self._wakeup is not None and not self._wakeup.done():
             self._wakeup.set_result(None)

@@ -11,8 +11,9 @@ from backends.mailbox import (
     Opening,
     Scatter,
     Settlement,
-    Work,
 )
+
+Local = Envelope | Gathering
 
 
 class Conversation(msgspec.Struct, eq=False, gc=False):
@@ -88,13 +89,13 @@ class ScopeTable:
             conversation.message_ids += (opening.message_id,)
         return Opened(conversation.id, scope.id, is_new=is_new)
 
-    def apply(self, settlement: Settlement) -> tuple[list[Work], Effects]:
+    def apply(self, settlement: Settlement) -> tuple[list[Local], Effects]:
         """Count one hop: the work that can be taken now, and what else came of it."""
         scope = self._scopes[settlement.taken.scope]
         threads = scope.conversation.threads
         for slot in settlement.slots:
             threads.add(slot.thread_id)
-        ready: list[Work] = list(settlement.sends)
+        ready: list[Local] = list(settlement.sends)
         effects = Effects([], [], [])
         scope.units += len(ready)
         for scatter in settlement.scatters:
@@ -105,7 +106,7 @@ class ScopeTable:
         self._release(scope, ready, effects)
         return ready, effects
 
-    def _open_members(self, parent: _Scope, scatter: Scatter) -> list[Work]:
+    def _open_members(self, parent: _Scope, scatter: Scatter) -> list[Local]:
         count = len(scatter.members)
         gather = _Gather(scatter.reply_to, [None] * count, count)
         if not count:
@@ -120,7 +121,7 @@ class ScopeTable:
         return list(scatter.members)
 
     def _settle(
-        self, scope: _Scope, answer: Answer | None, ready: list[Work], effects: Effects
+        self, scope: _Scope, answer: Answer | None, ready: list[Local], effects: Effects
     ) -> bool:
         """Give *scope* its answer; false if it has one. None settles a silent member."""
         if scope.is_settled:
@@ -139,7 +140,7 @@ class ScopeTable:
             ready.append(Gathering(gather.reply_to, gather.answers))
         return True
 
-    def _release(self, scope: _Scope, ready: list[Work], effects: Effects) -> None:
+    def _release(self, scope: _Scope, ready: list[Local], effects: Effects) -> None:
         """Take one unit off *scope*; at zero close it, and so on upwards."""
         current: _Scope | None = scope
         while current is not None:

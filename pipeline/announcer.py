@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from typing import Protocol
 
+from backends import chains
 from backends.mailbox import Answer, Effects, Envelope, Settlement
 from pipeline.events import (
     DeadLettered,
@@ -158,6 +159,7 @@ def _events(settlement: Settlement, effects: Effects) -> Iterator[Event]:
     taken = settlement.taken
     if isinstance(taken, Envelope):
         for _ in effects.answered:
-            yield MessageSent(taken.conversation, taken.thread_id, EXTERNAL, name_of(taken.to))
+            asker = chains.initiator_of(taken.chain) or EXTERNAL
+            yield MessageSent(taken.conversation, taken.thread_id, asker, name_of(taken.to))
     for conversation in effects.closed_conversations:
         yield ThreadClosed(conversation, conversation)

@@ -16,6 +16,7 @@ from pipeline.roster import name_of
 from pipeline.scheduling import Lane, Order, ReadyQueue
 from pipeline.settling import Settler
 from pipeline.station import Station
+from pipeline.worker import Call, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,8 @@ class HopRunner:
         self._ready: ReadyQueue[Turn] = ReadyQueue(order)
         self._running: set[asyncio.Task[None]] = set()
         self._feeder: asyncio.Task[None] | None = None
+        #: What every handler's task starts with, whatever others have set in theirs.
+        self._context = copy_context()
         self._is_draining = False
 
     @property
@@ -68,6 +71,7 @@ class HopRunner:
 
     def start(self) -> None:
         """Begin to take messages."""
+        self._context = copy_context()
         self._feeder = asyncio.create_task(self._feed(), name="pump")
 
     async def stop(self, *, drain: bool, timeout_s: float | None) -> int:
@@ -137,7 +141,7 @@ class HopRunner:
         self._announcer.room()
 
     def _spawn(self, turn: Turn) -> None:
-        task = asyncio.create_task(self._work(turn))
+        task = asyncio.create_task(self._work(turn), context=self._context.copy())
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
@@ -169,14 +173,23 @@ class HopRunner:
         call = place.station.call(envelope)
         try:
             self._announcer.started(envelope)
-            try:
-                outcome = await place.executor.run(call)
-            except PipelineError as exc:
-                outcome = call.failed(ErrorCode.WORKER_LOST, str(exc))
+            outcome = await _run(place.executor, call)
             await self._settler.conclude(place.station, envelope, outcome)
         except Exception:
             # A fault of ours, not the handler's: one hop must not take the pump with it.
             log.exception("hop failed", extra=fields("settle", envelope))
+
+
+async def _run(executor: Executor, call: Call) -> Outcome:
+    """Run a call; an executor that raises has lost it."""
+    try:
+        return await executor.run(call)
+    except PipelineError as exc:
+        return call.failed(ErrorCode.WORKER_LOST, str(exc))
+    except Exception as exc:
+        # Somebody else's executor broke its contract; the caller must not wait for ever.
+        log.exception("executor failed", extra={"action": "run", "listener": call.listener})
+        return call.failed(ErrorCode.WORKER_LOST, f"its executor failed: {exc!r}")
 
 
 async def _guarded(action: Coroutine[Any, Any, None], envelope: Envelope) -> None:

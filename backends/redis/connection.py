@@ -59,8 +59,10 @@ def connect(url: str) -> redis.Redis:
             target = _SentinelTarget.parse(url)
             sentinel = Sentinel(target.nodes, **target.options(_BLOCKING))  # type: ignore[no-untyped-call]
             client: redis.Redis = sentinel.master_for(target.name)  # type: ignore[no-untyped-call]
-            return client
-        return redis.Redis.from_url(url, **_BLOCKING)
+        else:
+            client = redis.Redis.from_url(url, **_BLOCKING)
+        _check_hosts(client)
+        return client
 
 
 def connect_async(url: str) -> redis.asyncio.Redis:
@@ -74,8 +76,17 @@ def connect_async(url: str) -> redis.asyncio.Redis:
             target = _SentinelTarget.parse(url)
             sentinel = AsyncSentinel(target.nodes, **target.options(_AWAITED))  # type: ignore[no-untyped-call]
             client: redis.asyncio.Redis = sentinel.master_for(target.name)
-            return client
-        return redis.asyncio.Redis.from_url(url, **_AWAITED)
+        else:
+            client = redis.asyncio.Redis.from_url(url, **_AWAITED)
+        _check_hosts(client)
+        return client
+
+
+def _check_hosts(client: AnyRedis) -> None:
+    """Refuse what can't be a host name, which would else raise no `OSError` on connecting."""
+    for each in (client, *_sentinels(client)):
+        options: Any = each.connection_pool.connection_kwargs
+        options.get("host", "").encode("idna")
 
 
 def disconnect(client: redis.Redis) -> None:

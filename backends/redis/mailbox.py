@@ -98,8 +98,9 @@ class RedisMailbox:
         self._tasks: list[asyncio.Task[None]] = []
         #: The stream entry of each piece of work this pump holds.
         self._entries: dict[str, bytes] = {}
-        #: Conversation of each open scope this pump began.
+        #: Conversation of each open scope this pump began, and how many of them are on their way.
         self._mine: dict[str, str] = {}
+        self._entering = 0
         self._waiting = 0
         self._fetched: list[Work] = []
 
@@ -111,7 +112,7 @@ class RedisMailbox:
     @property
     def open_conversations(self) -> int:
         """Conversations that this pump began and that have not ended."""
-        return len(self._mine)
+        return len(self._mine) - self._entering
 
     async def start(self) -> None:
         """Make the streams, take a lease, begin to read.
@@ -136,10 +137,12 @@ class RedisMailbox:
         """Accept messages from outside; waits while Redis is away."""
         first = opening.envelopes[0]
         self._mine[first.scope] = first.conversation
+        self._entering += 1
         opened = None
         try:
             opened = await self._open(opening, first)
         finally:
+            self._entering -= 1
             if opened is None or opened.is_closed:
                 self._mine.pop(first.scope, None)
             elif opened.is_duplicate:
