@@ -62,7 +62,15 @@ SIGNATURES = {
     "pipeline.ThreadRegistry.cleanup": "self uuid",
     "pipeline.ThreadRegistry.debug_dump": "self",
     "pipeline.ThreadRegistry.clear": "self",
+    "backends.RedisBackend": "url='redis://localhost:6379' prefix='xp:' ttl=86400",
+    "pipeline.StreamPump": "organism=None name='organism'",
     "pipeline.StreamPump.from_file": "path",
+    "pipeline.StreamPump.register": (
+        "self name handler payload_class description='' agent=False peers=() cpu_bound=False"
+        " broadcast=False timeout_s=None retries=0"
+    ),
+    "pipeline.StreamPump.inject": "self to payload thread_id=None from_id='external'",
+    "pipeline.StreamPump.request": "self to payload timeout_s=None",
     "pipeline.StreamPump.shutdown": "self drain=True timeout_s=None",
     "pipeline.StreamPump.join": "self",
     "pipeline.StreamPump.subscribe": "self callback",

@@ -1,6 +1,7 @@
 """Whom a failure reaches, and as what."""
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from pipeline import (
     HandlerResponse,
     NoAnswerError,
 )
+from pipeline.events import DeadLettered
 from tests.conformance.pump.base import (
     OpenPump,
     Other,
@@ -25,6 +27,15 @@ from tests.conformance.pump.base import (
 
 async def fail(payload: Ping, metadata: HandlerMetadata) -> None:
     raise ValueError(f"no {payload.number}")
+
+
+@dataclass
+class Picky(Ping):
+    """Refuses to be built with a number below zero."""
+
+    def __post_init__(self) -> None:
+        if self.number < 0:
+            raise ValueError("below zero")
 
 
 class Errors(PumpContract):
@@ -143,3 +154,24 @@ class Errors(PumpContract):
             await pump.request("flaky", Ping(9))
         assert caught.value.attempt == 3
         await pump.join()
+
+    async def test_what_cannot_be_read_is_a_dead_letter(self, open_pump: OpenPump) -> None:
+        """A message that its receiver can't decode is set aside; its sender's caller is told."""
+
+        async def spoil(payload: Ping, metadata: HandlerMetadata) -> HandlerResponse:
+            spoilt = Picky(1)
+            spoilt.number = -1
+            return HandlerResponse(spoilt, to="note")
+
+        async def note(payload: Ping, metadata: HandlerMetadata) -> None:
+            raise AssertionError("not delivered")
+
+        pump = await open_pump({"spoil": spoil, "note": (note, {"retries": 3})})
+        seen: list[DeadLettered] = []
+        pump.subscribe(
+            lambda event: seen.append(event) if isinstance(event, DeadLettered) else None
+        )
+        with pytest.raises(HandlerError, match="Picky can't be decoded: below zero") as caught:
+            await pump.request("spoil", Ping())
+        assert caught.value.code == "undeliverable"
+        assert [(event.listener, event.attempt) for event in seen] == [("note", 1)]
