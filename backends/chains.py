@@ -32,6 +32,13 @@ def escape_hop(name: str) -> str:
     return name.translate(_ESCAPES)
 
 
+def _escape_id(text: str) -> str:
+    """As `escape_hop`; ids come once, so none of them is worth a place in a cache."""
+    if "." in text or "@" in text or "#" in text or "%" in text:
+        return text.translate(_ESCAPES)
+    return text
+
+
 @lru_cache(maxsize=4096)
 def unescape_hop(segment: str) -> str:
     """The listener's name behind one segment.
@@ -63,14 +70,14 @@ def conversation_chain(root: str, thread_id: str, initiator: str, target: str) -
     >>> conversation_chain("system.demo", "7", "external", "greeter")
     'system.demo.@7.external.greeter'
     """
-    marker = CONVERSATION_MARK + escape_hop(thread_id)
+    marker = CONVERSATION_MARK + _escape_id(thread_id)
     path = f"{marker}.{escape_hop(initiator)}.{escape_hop(target)}"
     return f"{root}.{path}" if root else path
 
 
 def member_chain(chain: str, member: str, target: str) -> str:
     """The chain of one scatter member, below the scatterer's own *chain*."""
-    return f"{chain}.{MEMBER_MARK}{escape_hop(member)}.{escape_hop(target)}"
+    return f"{chain}.{MEMBER_MARK}{_escape_id(member)}.{escape_hop(target)}"
 
 
 def new_thread_id() -> str:
@@ -105,6 +112,19 @@ def conversation_of(chain: str) -> str | None:
     for segment in chain.split("."):
         if segment.startswith(CONVERSATION_MARK):
             return unescape_hop(segment[1:])
+    return None
+
+
+def initiator_of(chain: str) -> str | None:
+    """Who began the conversation *chain* belongs to; None outside of one.
+
+    >>> initiator_of("system.demo.@7.external.greeter.clock")
+    'external'
+    """
+    segments = iter(chain.split("."))
+    for segment in segments:
+        if segment.startswith(CONVERSATION_MARK):
+            return unescape_hop(next(segments))
     return None
 
 

@@ -223,16 +223,26 @@ class Codec:
         )
         return self.seal(_encoder.encode(body), "slot")
 
-    def open_slot(self, record: bytes) -> tuple[SlotMetadata, msgspec.Raw]:
+    def open_slot(
+        self, record: bytes, thread_id: str | None = None
+    ) -> tuple[SlotMetadata, msgspec.Raw]:
         """A slot's metadata and its typed payload, not yet decoded.
 
+        Args:
+            thread_id: the thread it was found in, where that is known.
+
         Raises:
+            SignatureError: as `open`, or signed for another thread than *thread_id*.
             CodecError: as `open`, or the bytes are damaged.
         """
         try:
             body = _slot_decoder.decode(self.open(record, "slot"))
         except msgspec.MsgspecError as exc:
             raise CodecError(f"a slot can't be decoded: {exc}") from exc
+        if self.signs and thread_id not in (None, body.thread_id):
+            raise SignatureError(
+                f"a slot of thread {body.thread_id!r} stands in thread {thread_id!r}"
+            )
         metadata = SlotMetadata(
             thread_id=body.thread_id,
             from_id=body.from_id,

@@ -116,11 +116,16 @@ class MemoryMailbox:
             self._put(ready)
         if effects.closed_conversations:
             gone = self._retire(effects.closed_conversations)
-            if gone and self._writer is None:
-                self._store.forget(gone)
-            elif gone:
-                await self._call(self._store.forget, gone)
+            if gone:
+                await self._forget(gone)
         return effects
+
+    async def _forget(self, threads: list[str]) -> None:
+        """Delete what nobody keeps; where that fails, the time to live collects it."""
+        try:
+            await self._call(self._store.forget, threads)
+        except BackendError as exc:
+            log.warning("threads not deleted", extra={"action": "forget", "reason": str(exc)})
 
     async def defer(self, envelope: Envelope, delay_s: float) -> None:
         """Queue *envelope* again after *delay_s* seconds."""

@@ -1,5 +1,6 @@
 """The contract every shared backend fulfils, and the settings it is made from."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
@@ -32,7 +33,7 @@ class BackendConfig:
         if self.backend_type not in BACKEND_TYPES:
             known = ", ".join(repr(name) for name in BACKEND_TYPES)
             raise ValueError(f"backend_type must be one of {known}, got {self.backend_type!r}")
-        if self.redis_ttl < 0:
+        if not 0 <= self.redis_ttl < math.inf:
             raise ValueError(f"redis_ttl must be 0 (never) or more seconds, got {self.redis_ttl!r}")
         for name in ("max_slots_per_thread", "max_threads"):
             if getattr(self, name) < 1:

@@ -314,9 +314,17 @@ class MemoryStore:
             if thread.chain is not None:
                 del self._linked[thread.chain]
             thread.chain = chain
-            thread.callers = chains.callers(chain)
+            thread.callers = self._callers(chain)
             self._linked[chain] = thread
         return thread
+
+    def _callers(self, chain: str) -> list[str]:
+        """As `chains.callers`, from what is known of the nearest one."""
+        before, _, _ = chain.rpartition(".")
+        nearest = self._linked.get(before)
+        if nearest is None or not before or chains.is_marker(before.rpartition(".")[2]):
+            return chains.callers(chain)
+        return [before, *nearest.callers]
 
     def _unlink(self, thread: _Thread) -> None:
         if thread.chain is not None:

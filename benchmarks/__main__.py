@@ -24,7 +24,7 @@ def main() -> int:
     results = []
     for name in arguments.scenario or SCENARIOS:
         print(f"{name}: {arguments.rounds} rounds", file=sys.stderr)
-        results.append(SCENARIOS[name](arguments.rounds))
+        results += SCENARIOS[name](arguments.rounds)
     print(f"\n{'comparison':<44}{'ratio':>8}  medians (lowest to highest)")
     for result in results:
         print(result.table_row())

@@ -1,7 +1,6 @@
 """The context buffer: what every thread remembers, as slots that nobody can change."""
 
 from collections.abc import Iterator, Sequence
-from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, overload
 
@@ -12,6 +11,7 @@ from backends import BackendConfig, InMemoryBackend, SharedBackend
 from backends.codec import Codec, default_codec
 from backends.errors import BufferFullError, ThreadLimitError
 from backends.slots import BufferSlot, SlotMetadata
+from pipeline.ambient import Ambient
 
 
 class ThreadContext(Sequence[BufferSlot]):
@@ -66,7 +66,7 @@ class ThreadContext(Sequence[BufferSlot]):
     def _open(self, position: int) -> tuple[SlotMetadata, msgspec.Raw]:
         opened = self._opened.get(position)
         if opened is None:
-            metadata, typed = self._codec.open_slot(self._records[position])
+            metadata, typed = self._codec.open_slot(self._records[position], self.thread_id)
             opened = replace(metadata, slot_index=position), typed
             self._opened[position] = opened
         return opened
@@ -156,8 +156,7 @@ class ContextBuffer:
         }
 
 
-_current: ContextVar[ContextBuffer | None] = ContextVar("context_buffer", default=None)
-_process: ContextBuffer | None = None
+_ambient: Ambient[ContextBuffer] = Ambient("context_buffer", ContextBuffer)
 
 
 def get_context_buffer() -> ContextBuffer:
@@ -166,20 +165,12 @@ def get_context_buffer() -> ContextBuffer:
     In a handler it is its pump's; elsewhere the one of the pump last started in this
     process, or an unshared one.
     """
-    global _process  # noqa: PLW0603 - the process's own buffer, as the name says
-    current = _current.get()
-    if current is not None:
-        return current
-    if _process is None:
-        _process = ContextBuffer()
-    return _process
+    return _ambient.get()
 
 
 def use_context_buffer(buffer: ContextBuffer | None) -> None:
     """Make *buffer* this process's, and that of every task started from here."""
-    global _process  # noqa: PLW0603 - the process's own buffer, as the name says
-    _process = buffer
-    _current.set(buffer)
+    _ambient.use(buffer)
 
 
 __all__ = [

@@ -70,8 +70,7 @@ class Engine:
         backend = await asyncio.to_thread(create_backend, organism.backend)
         engine = cls(organism, backend, observer)
         try:
-            for module in organism.serialization.modules:
-                engine.codec.types.declare_module(importlib.import_module(module))
+            engine._declare_modules()
             for listener in organism.listeners:
                 engine._place(listener)
             engine._instruct()
@@ -100,6 +99,14 @@ class Engine:
         """
         self._place(listener)
         self._instruct()
+
+    def _declare_modules(self) -> None:
+        for name in self._organism.serialization.modules:
+            try:
+                module = importlib.import_module(name)
+            except ImportError as exc:
+                raise ConfigError(f"serialization.modules: {exc}") from exc
+            self.codec.types.declare_module(module)
 
     def _place(self, listener: Listener) -> None:
         try:

@@ -1,8 +1,12 @@
 """What subscribers of a pump are told: one frozen object an event, never a payload."""
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.messages import ErrorMessage
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +80,34 @@ class DeadLettered(Event):
     listener: str
     attempt: int
     error: ErrorMessage
+
+
+Subscriber = Callable[[Event], object]
+
+
+class Subscribers:
+    """Who is told; what one of them raises is logged and harms nobody."""
+
+    def __init__(self) -> None:
+        self._callbacks: list[Subscriber] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._callbacks)
+
+    def add(self, callback: Subscriber) -> Callable[[], None]:
+        """Tell *callback* from now on; returns how to end that."""
+        self._callbacks.append(callback)
+
+        def remove() -> None:
+            if callback in self._callbacks:
+                self._callbacks.remove(callback)
+
+        return remove
+
+    def tell(self, event: Event) -> None:
+        """Call each in turn."""
+        for callback in tuple(self._callbacks):
+            try:
+                callback(event)
+            except Exception:
+                log.exception("subscriber failed", extra={"action": "emit"})

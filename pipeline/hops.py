@@ -10,6 +10,7 @@ from typing import Protocol
 
 from msgspec import structs
 
+from backends import chains
 from backends.errors import BackendError
 from backends.mailbox import Answer, Effects, Envelope, Gathering, Mailbox, Settlement, Work
 from pipeline.errors import PipelineError
@@ -100,6 +101,8 @@ class HopRunner:
         self._ready: ReadyQueue[Turn] = ReadyQueue(order)
         self._running: set[asyncio.Task[None]] = set()
         self._feeder: asyncio.Task[None] | None = None
+        #: What every handler's task starts with, whatever others have set in theirs.
+        self._context = copy_context()
         self._is_draining = False
 
     @property
@@ -109,6 +112,7 @@ class HopRunner:
 
     def start(self) -> None:
         """Begin to take messages."""
+        self._context = copy_context()
         self._feeder = asyncio.create_task(self._feed(), name="pump")
 
     async def stop(self, *, drain: bool, timeout_s: float | None) -> int:
@@ -169,7 +173,7 @@ class HopRunner:
         self._observer.on_room()
 
     def _spawn(self, turn: Turn) -> None:
-        task = asyncio.create_task(self._work(turn))
+        task = asyncio.create_task(self._work(turn), context=self._context.copy())
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
@@ -206,10 +210,7 @@ class HopRunner:
                         envelope.conversation, envelope.thread_id, call.listener, envelope.attempt
                     )
                 )
-            try:
-                outcome = await station.executor.run(call)
-            except PipelineError as exc:
-                outcome = call.failed(ErrorCode.WORKER_LOST, str(exc))
+            outcome = await _run(station.executor, call)
             await self._conclude(station, envelope, call, outcome)
         except Exception:
             # A fault of ours, not the handler's: one hop must not take the pump with it.
@@ -333,6 +334,18 @@ class HopRunner:
                 self._observer.emit(event)
 
 
+async def _run(executor: Executor, call: Call) -> Outcome:
+    """Run a call; an executor that raises has lost it."""
+    try:
+        return await executor.run(call)
+    except PipelineError as exc:
+        return call.failed(ErrorCode.WORKER_LOST, str(exc))
+    except Exception as exc:
+        # Somebody else's executor broke its contract; the caller must not wait for ever.
+        log.exception("executor failed", extra={"action": "run", "listener": call.listener})
+        return call.failed(ErrorCode.WORKER_LOST, f"its executor failed: {exc!r}")
+
+
 def _call(station: Station, envelope: Envelope) -> Call:
     listener = station.listener
     metadata = HandlerMetadata(
@@ -355,7 +368,8 @@ def _events(settlement: Settlement, effects: Effects) -> Iterator[Event]:
     taken = settlement.taken
     if isinstance(taken, Envelope):
         for _ in effects.answered:
-            yield MessageSent(taken.conversation, taken.thread_id, EXTERNAL, name_of(taken.to))
+            asker = chains.initiator_of(taken.chain) or EXTERNAL
+            yield MessageSent(taken.conversation, taken.thread_id, asker, name_of(taken.to))
     for conversation in effects.closed_conversations:
         yield ThreadClosed(conversation, conversation)
 

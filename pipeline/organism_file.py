@@ -31,7 +31,11 @@ from pipeline.yaml_tree import MAX_FILE_BYTES, Node, Problems, parse
 FOREIGN_SECTIONS = ("llm", "llm_backends", "gateways", "oob", "meta", "server", "auth", "tls")
 FOREIGN_TOP = (*FOREIGN_SECTIONS, "max_concurrent_pipelines")
 FOREIGN_ORGANISM = ("port", "identity", "max_concurrent_pipelines")
-FOREIGN_LISTENER = ("prompt", "model", "tool", "gateway", "allowed_tools", "blocked_tools")
+FOREIGN_LISTENER = (
+    *("prompt", "model", "tool", "gateway", "allowed_tools", "blocked_tools"),
+    *("temperature", "max_tokens", "verbose", "confirm_actions", "metadata"),
+)
+RENAMED_LISTENER = ("timeout_seconds",)
 #: What may stand at the top level or in `organism:`, as well as in its own section.
 HOISTED = ("thread_scheduling", "max_concurrent_handlers", "max_concurrent_per_agent")
 
@@ -156,6 +160,7 @@ class _Reader:
         top, items = self._root, self._items()
         yield from _passed_over(FOREIGN_SECTIONS, [top], "it belongs to another subsystem")
         yield from _passed_over(FOREIGN_LISTENER, items, "it belongs to another subsystem")
+        yield from _passed_over(RENAMED_LISTENER, items, "it is called timeout_s here")
         yield from _passed_over(("max_concurrent_pipelines",), [top], "it has no meaning here")
         head = top.entries["organism"]
         yield from _passed_over(FOREIGN_ORGANISM, [head], "it has no meaning here")
@@ -171,7 +176,8 @@ class _Reader:
             self._problems.add(node.line, node.path, "expected a list of listeners")
         settings = settings_of(Listener)
         return [
-            self._binder.values(item, settings, passed=FOREIGN_LISTENER) for item in self._items()
+            self._binder.values(item, settings, passed=(*FOREIGN_LISTENER, *RENAMED_LISTENER))
+            for item in self._items()
         ]
 
     def _checked(self, bound: list[dict[str, Any]]) -> tuple[Listener, ...]:

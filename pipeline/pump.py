@@ -22,7 +22,7 @@ from pipeline.errors import (
     PumpFullError,
     PumpStoppedError,
 )
-from pipeline.events import Event, MessageReceived, ThreadOpened
+from pipeline.events import Event, MessageReceived, Subscriber, Subscribers, ThreadOpened
 from pipeline.expectations import Expectations
 from pipeline.hops import inside_handler
 from pipeline.organism import Listener, Organism, listener_problems
@@ -32,8 +32,6 @@ from pipeline.routing import EXTERNAL
 from pipeline.thread_registry import ThreadRegistry
 
 log = logging.getLogger(__name__)
-
-Subscriber = Callable[[Event], object]
 
 
 class StreamPump:
@@ -53,7 +51,7 @@ class StreamPump:
         self.organism = organism if organism is not None else Organism(name)
         self._engine: Engine | None = None
         self._added: list[Listener] = []
-        self._subscribers: list[Subscriber] = []
+        self._subscribers = Subscribers()
         self._door = Door(self._has_room)
         self._expectations = Expectations()
         self._starting = asyncio.Lock()
@@ -140,9 +138,9 @@ class StreamPump:
         ]
         if problems:
             raise ConfigError(*(f"listener {name!r}: {text}" for text in problems))
-        self._added.append(listener)
         if self._engine is not None:
             self._engine.add(listener)
+        self._added.append(listener)
         return listener
 
     def subscribe(self, callback: Subscriber) -> Callable[[], None]:
@@ -150,13 +148,7 @@ class StreamPump:
 
         What it raises is logged and harms nobody.
         """
-        self._subscribers.append(callback)
-
-        def unsubscribe() -> None:
-            if callback in self._subscribers:
-                self._subscribers.remove(callback)
-
-        return unsubscribe
+        return self._subscribers.add(callback)
 
     async def start(self) -> None:
         """Begin to take messages; does nothing while running.
@@ -389,11 +381,7 @@ class StreamPump:
 
     def emit(self, event: Event) -> None:
         """Tell every subscriber."""
-        for callback in tuple(self._subscribers):
-            try:
-                callback(event)
-            except Exception:
-                log.exception("subscriber failed", extra={"action": "emit"})
+        self._subscribers.tell(event)
 
     def on_answer(self, scope: str, answer: Answer) -> None:
         """A message from outside was answered."""

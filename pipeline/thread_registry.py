@@ -1,8 +1,7 @@
 """The thread registry: opaque thread ids for call chains, so handlers see no topology."""
 
-from contextvars import ContextVar
-
 from backends import BackendConfig, InMemoryBackend, SharedBackend, chains
+from pipeline.ambient import Ambient
 from pipeline.errors import UnknownThreadError
 
 
@@ -93,8 +92,7 @@ class ThreadRegistry:
         self.root_chain = "system"
 
 
-_current: ContextVar[ThreadRegistry | None] = ContextVar("thread_registry", default=None)
-_process: ThreadRegistry | None = None
+_ambient: Ambient[ThreadRegistry] = Ambient("thread_registry", ThreadRegistry)
 
 
 def get_registry() -> ThreadRegistry:
@@ -103,17 +101,9 @@ def get_registry() -> ThreadRegistry:
     In a handler it is its pump's; elsewhere the one of the pump last started in this
     process, or an unshared one.
     """
-    global _process  # noqa: PLW0603 - the process's own registry, as the name says
-    current = _current.get()
-    if current is not None:
-        return current
-    if _process is None:
-        _process = ThreadRegistry()
-    return _process
+    return _ambient.get()
 
 
 def use_registry(registry: ThreadRegistry | None) -> None:
     """Make *registry* this process's, and that of every task started from here."""
-    global _process  # noqa: PLW0603 - the process's own registry, as the name says
-    _process = registry
-    _current.set(registry)
+    _ambient.use(registry)

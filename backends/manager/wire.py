@@ -21,6 +21,7 @@ from backends.store import Terms
 HANDSHAKE_TIMEOUT_S = 5.0
 #: The longest request a server reads.
 MAX_REQUEST_BYTES = 1 << 30
+_LARGEST_PORT = 65_535
 
 Address = tuple[str, int] | str
 
@@ -37,9 +38,17 @@ def parse_address(text: str) -> Address:
     if "/" in text:
         return text
     host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal():
+    if not _is_host(host) or not port.isdecimal() or int(port) > _LARGEST_PORT:
         raise ValueError(f"expected HOST:PORT or the path of a socket, got {text!r}")
     return host.strip("[]"), int(port)
+
+
+def _is_host(text: str) -> bool:
+    """True when *text* may be looked up; anything else raises no `OSError` there."""
+    try:
+        return bool(text.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def key_bytes(authkey: bytes | str) -> bytes:

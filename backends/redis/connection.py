@@ -47,10 +47,15 @@ def connect(url: str) -> redis.Redis:
     """
     try:
         if url.startswith("sentinel://"):
-            return _connect_by_sentinel(url)
-        return redis.Redis.from_url(url, **_with_defaults({}))
+            client = _connect_by_sentinel(url)
+        else:
+            client = redis.Redis.from_url(url, **_with_defaults({}))
+        for each in (client, *_sentinels(client)):
+            # What can't be a host name would else raise no `OSError` on connecting.
+            each.connection_pool.connection_kwargs.get("host", "").encode("idna")
     except ValueError as exc:
         raise ValueError(f"the Redis URL can't be read: {_reason(exc)}") from None
+    return client
 
 
 def disconnect(client: redis.Redis) -> None:

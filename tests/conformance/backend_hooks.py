@@ -54,10 +54,15 @@ def fill_thread(backend: SharedBackend, writer: int) -> int:
     return stored
 
 
+CHAINS = [f"chain.{n}" for n in range(3)]
+
+
 def relink(backend: SharedBackend, writer: int) -> None:
-    """Fight over a few links."""
-    for n in range(10):
-        backend.registry_set(f"chain.{(writer + n) % 3}", f"uuid-{n % 4}")
+    """Fight over a few links: make, remake and delete them."""
+    for n in range(20):
+        backend.registry_set(CHAINS[(writer + n) % 3], f"uuid-{n % 4}")
+        if n % 5 == writer % 5:
+            backend.registry_delete(f"uuid-{(n + writer) % 4}")
 
 
 class BackendHooks:

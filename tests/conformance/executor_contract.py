@@ -17,7 +17,7 @@ from pipeline.messages import ErrorCode
 from pipeline.thread_registry import ThreadRegistry, use_registry
 from pipeline.worker import Call, Completed, Failed, Outcome
 from tests.conformance import executor_handlers as handlers
-from tests.conformance.executor_handlers import Result, Task
+from tests.conformance.executor_handlers import Result, Task, Unpicklable
 from tests.waiting import eventually
 
 METADATA = HandlerMetadata("thread-1", "external")
@@ -93,6 +93,11 @@ class ExecutorContract:
         assert isinstance(silent, Completed)
         assert silent.replies == []
         assert silent.duration_s >= 0
+
+    async def test_no_payload_is_pickled(self, executor: Executor, codec: Codec) -> None:
+        """Neither on its way to the handler nor on its way back."""
+        payload = Unpicklable(7)
+        assert await self.answer(executor, codec, handlers.echo, payload) == payload
 
     async def test_the_metadata_arrives(self, executor: Executor, codec: Codec) -> None:
         """Every field, as the pump gave it."""

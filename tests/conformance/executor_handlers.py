@@ -32,6 +32,20 @@ class Opaque:
     value: Any
 
 
+@dataclass
+class Unpicklable:
+    """A payload that pickle can't take, there or back."""
+
+    number: int
+
+    def __reduce_ex__(self, protocol: object) -> Any:
+        raise TypeError("somebody pickles a payload")
+
+
+def echo(payload: Any, metadata: HandlerMetadata) -> HandlerResponse:
+    return HandlerResponse.respond(payload)
+
+
 async def double(payload: Task, metadata: HandlerMetadata) -> HandlerResponse:
     await asyncio.sleep(0)
     return HandlerResponse.respond(Result(payload.number * 2))
@@ -121,3 +135,12 @@ def kill_own_process(payload: Task, metadata: HandlerMetadata) -> None:
 
 def tell_pid(payload: Task, metadata: HandlerMetadata) -> HandlerResponse:
     return HandlerResponse.respond(Result(os.getpid()))
+
+
+def meet_trouble(payload: Task, metadata: HandlerMetadata) -> HandlerResponse:
+    """Number 1 kills its process; one with a path waits until that exists."""
+    if payload.number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if payload.path:
+        return block_for_file(payload, metadata)
+    return HandlerResponse.respond(Result(payload.number))

@@ -1,6 +1,8 @@
 """The Redis backend over a real server fulfils the contract, and its own promises."""
 
 import socket
+import threading
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -11,7 +13,7 @@ import redis
 
 from backends import BackendConfig, BackendUnavailableError, RedisBackend
 from backends.protocol import Backend, SlotRecord
-from tests.conformance.backend_contract import SharedBackendContract
+from tests.conformance.backend_contract import SharedBackendContract, uses_of
 from tests.conformance.backend_hooks import Job, OpenBackend, opener
 from tests.conformance.lending_contract import LendingContract
 from tests.conformance.processes import run_in_processes, writer_processes
@@ -91,6 +93,47 @@ class TestRedis(SharedBackendContract, LendingContract):
         assert patient.registry_list_all() == {"a": "x", "b": "x.y"}
         assert sorted(patient.buffer_list_threads()) == ["a", "b"]
 
+    def test_every_operation_is_one_command(
+        self, redis_server: RedisServer, redis_prefix: str
+    ) -> None:
+        """So nobody sees it half done: one command, one script, never several."""
+
+        class Counting(redis.Redis):
+            count = 0
+
+            def execute_command(self, *words: Any, **options: Any) -> Any:
+                self.count += 1
+                return super().execute_command(*words, **options)  # type: ignore[no-untyped-call]
+
+        with Counting.from_url(redis_server.url) as client:
+            backend = RedisBackend(prefix=redis_prefix, client=client)
+            for use in uses_of(backend):
+                use()  # loads its script, where the server does not know it
+                client.count = 0
+                use()
+                assert client.count <= 1
+
+    def test_no_operation_looks_at_every_key(self) -> None:
+        """Neither `KEYS` nor a scan of the whole database, in scripts as outside of them."""
+        with running_redis() as server:
+            backend = RedisBackend(server.url)
+            for use in uses_of(backend):
+                use()
+            used = backend._client.info("commandstats")
+            backend.close()
+        assert "cmdstat_evalsha" in used
+        assert "cmdstat_zrange" in used
+        assert not {"cmdstat_keys", "cmdstat_scan", "cmdstat_flushdb"} & set(used)
+
+    def test_it_needs_no_thread(self, redis_server: RedisServer, redis_prefix: str) -> None:
+        """What ends is ended by Redis itself."""
+        before = threading.active_count()
+        backend = RedisBackend(redis_server.url, redis_prefix, ttl=60)
+        for use in uses_of(backend):
+            use()
+        assert threading.active_count() == before
+        backend.close()
+
     @pytest.mark.parametrize("kind", ["plain", "glob", "nested"])
     def test_prefixes_isolate_tenants(self, open_backend: OpenBackend, kind: str) -> None:
         """Clearing one tenant spares another, however their prefixes resemble each other."""
@@ -141,7 +184,7 @@ class TestRedisInTrouble:
         assert not backend.ping()
         with pytest.raises(BackendUnavailableError, match=f"127.0.0.1:{port}") as caught:
             backend.buffer_append("a", b"x")
-        assert "s3cret" not in repr(caught.value)
+        assert "s3cret" not in "".join(traceback.format_exception(caught.value))
         backend.close()
 
     def test_a_server_that_is_silent(self) -> None:
@@ -160,7 +203,7 @@ class TestRedisInTrouble:
                 backend = RedisBackend(f"redis://{account}{server.host}:{server.port}/0")
                 with pytest.raises(BackendUnavailableError, match=str(server.port)) as caught:
                     backend.buffer_append("a", b"x")
-                assert "wr0ng" not in repr(caught.value)
+                assert "wr0ng" not in "".join(traceback.format_exception(caught.value))
                 backend.close()
             backend = RedisBackend(f"redis://:right@{server.host}:{server.port}/0")
             assert backend.buffer_append("a", b"x") == 0

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from audit.payloads import CloneGroup, Place, Report
+from audit.reporting import figures
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2024; --soft: #60646c; --line: #e0e1e6;
@@ -74,16 +75,11 @@ def page(report: Report, seconds: float) -> str:
 
 
 def _totals(report: Report) -> str:
-    figures = [
-        ("Modules", f"{report.modules:,}"),
-        ("Lines", f"{report.lines:,}"),
-        ("Functions", f"{report.functions:,}"),
-        ("Mean complexity", f"{report.mean_complexity:.2f}"),
-        ("Docstrings", f"{report.docstring_coverage:.1%}"),
-        ("Clone groups", f"{report.clones_found:,}"),
-        ("Skipped", f"{len(report.skipped):,}"),
-    ]
-    return "<dl>" + "".join(f"<div><dt>{k}</dt><dd>{v}</dd></div>" for k, v in figures) + "</dl>"
+    return (
+        "<dl>"
+        + "".join(f"<div><dt>{k}</dt><dd>{v}</dd></div>" for k, v in figures(report))
+        + "</dl>"
+    )
 
 
 def _chart(title: str, head: str, rows: Sequence[tuple[str, int]]) -> str:

@@ -39,6 +39,19 @@ def build(findings: Findings) -> Report:
     )
 
 
+def figures(report: Report) -> list[tuple[str, str]]:
+    """The totals as people read them, each with its name."""
+    return [
+        ("Modules", f"{report.modules:,}"),
+        ("Lines", f"{report.lines:,}"),
+        ("Functions", f"{report.functions:,}"),
+        ("Mean complexity", f"{report.mean_complexity:.2f}"),
+        ("Docstrings", f"{report.docstring_coverage:.1%}"),
+        ("Clone groups", f"{report.clones_found:,}"),
+        ("Skipped files", f"{len(report.skipped):,}"),
+    ]
+
+
 def _top(places: list[Place], figure: Callable[[Place], int]) -> list[Place]:
     return sorted(places, key=lambda each: (-figure(each), each.path, each.line))[:TOP]
 

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from audit.payloads import Place, Report
+from audit.reporting import figures
 
 #: Skipped files that the tables list; the files on disk list them all.
 SHOWN_SKIPPED = 10
@@ -26,16 +27,7 @@ def tables(report: Report) -> RenderableType:
 
 
 def _totals(report: Report) -> Table:
-    rows = [
-        ("modules", f"{report.modules:,}"),
-        ("lines", f"{report.lines:,}"),
-        ("functions", f"{report.functions:,}"),
-        ("mean complexity", f"{report.mean_complexity:.2f}"),
-        ("docstring coverage", f"{report.docstring_coverage:.1%}"),
-        ("clone groups", f"{report.clones_found:,}"),
-        ("skipped files", f"{len(report.skipped):,}"),
-    ]
-    return _pairs(None, ("", ""), rows, header=False)
+    return _pairs(None, ("", ""), figures(report), header=False)
 
 
 def _table(title: str | None, *, header: bool = True) -> Table:

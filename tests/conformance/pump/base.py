@@ -39,6 +39,17 @@ async def answer(payload: Ping, metadata: HandlerMetadata) -> HandlerResponse:
     return HandlerResponse.respond(Pong(payload.number))
 
 
+async def forward(payload: Any, metadata: HandlerMetadata) -> HandlerResponse:
+    """Ask `callee`; pass its answer on."""
+    if isinstance(payload, Pong):
+        return HandlerResponse.respond(Pong(payload.number + 1, [metadata.from_id]))
+    return HandlerResponse(Ping(payload.number + 1), to="callee")
+
+
+async def silent(payload: Ping, metadata: HandlerMetadata) -> None:
+    return None
+
+
 class PumpContract:
     """Subclasses say over which backend, in `backend_config`."""
 

@@ -1,42 +1,29 @@
-"""How messages travel: calls, answers, errors, threads."""
+"""How messages travel: calls, answers, threads."""
 
 import asyncio
+from contextvars import ContextVar
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from pipeline import (
-    ErrorMessage,
-    HandlerError,
     HandlerMetadata,
     HandlerResponse,
-    NoAnswerError,
-    PayloadTypeError,
     PipelineError,
-    PumpStoppedError,
-    StreamPump,
-    UnknownListenerError,
     get_context_buffer,
     get_registry,
 )
-from pipeline.errors import PayloadTooLargeError
-from pipeline.organism import Limits
-from tests.conformance.pump.base import OpenPump, Other, Ping, Pong, PumpContract, answer
-
-
-async def forward(payload: Any, metadata: HandlerMetadata) -> HandlerResponse:
-    """Ask `callee`; pass its answer on."""
-    if isinstance(payload, Pong):
-        return HandlerResponse.respond(Pong(payload.number + 1, [metadata.from_id]))
-    return HandlerResponse(Ping(payload.number + 1), to="callee")
-
-
-async def fail(payload: Ping, metadata: HandlerMetadata) -> None:
-    raise ValueError(f"no {payload.number}")
-
-
-async def silent(payload: Ping, metadata: HandlerMetadata) -> None:
-    return None
+from pipeline.events import MessageSent
+from tests.conformance.pump.base import (
+    OpenPump,
+    Ping,
+    Pong,
+    PumpContract,
+    answer,
+    forward,
+    silent,
+)
 
 
 class Conversations(PumpContract):
@@ -211,6 +198,40 @@ class Conversations(PumpContract):
         with pytest.raises(PipelineError, match="is a conversation with 'remember'"):
             await pump.inject("other", Ping(), thread_id=thread_id)
 
+    async def test_handlers_see_ids_and_no_chain(self, open_pump: OpenPump) -> None:
+        """What stands in the metadata tells nobody how the organism is built."""
+        seen: list[HandlerMetadata] = []
+
+        async def callee(payload: Ping, metadata: HandlerMetadata) -> HandlerResponse:
+            seen.append(metadata)
+            return await answer(payload, metadata)
+
+        pump = await open_pump({"caller": forward, "callee": callee})
+        thread_id = await pump.inject("caller", Ping())
+        await pump.join()
+        (metadata,) = seen
+        assert str(UUID(metadata.thread_id)) == metadata.thread_id != thread_id
+        assert str(UUID(thread_id)) == thread_id
+
+    async def test_handlers_do_not_inherit_each_others_context(self, open_pump: OpenPump) -> None:
+        """A context variable that one sets is not there in the next, nor in what it calls."""
+        mark: ContextVar[str] = ContextVar("mark", default="")
+        seen: list[str] = []
+
+        async def marker(payload: Ping, metadata: HandlerMetadata) -> list[HandlerResponse]:
+            seen.append(mark.get())
+            mark.set("left behind")
+            return [HandlerResponse(Ping(n), to="reader") for n in range(5)]
+
+        async def reader(payload: Ping, metadata: HandlerMetadata) -> None:
+            seen.append(mark.get())
+
+        pump = await open_pump({"marker": marker, "reader": reader})
+        for _ in range(3):
+            await pump.inject("marker", Ping())
+        await pump.join()
+        assert seen == [""] * 18
+
     async def test_who_asks_is_outside_whatever_its_name(self, open_pump: OpenPump) -> None:
         """`from_id` is what handlers see; a listener of that name does not get the answer."""
 
@@ -221,10 +242,13 @@ class Conversations(PumpContract):
             return HandlerResponse.respond(Pong(4, [metadata.from_id]))
 
         pump = await open_pump({"console": console, "callee": callee})
+        sent: list[MessageSent] = []
+        pump.subscribe(lambda event: sent.append(event) if isinstance(event, MessageSent) else None)
         thread_id = await pump.inject("callee", Ping(4), from_id="console")
         await pump.join()
         last = get_context_buffer().get_thread(thread_id)[-1]
         assert (last.payload, last.to_id) == (Pong(4, ["console"]), "console")
+        assert [(event.from_id, event.to) for event in sent] == [("callee", "console")]
 
     async def test_the_registry_knows_the_way(self, open_pump: OpenPump) -> None:
         """Handlers see ids; whoever asks the registry sees the chain behind one."""
@@ -234,185 +258,3 @@ class Conversations(PumpContract):
         chain = get_registry().lookup(thread_id)
         assert chain == f"system.test.@{thread_id}.external.callee"
         assert get_registry().prune_for_response(thread_id)[0] == "external"
-
-
-class Door(PumpContract):
-    async def test_what_is_wrong_is_refused_and_nothing_stored(self, open_pump: OpenPump) -> None:
-        """A wrong type, value or size, and an unknown listener, each with an error that says so."""
-        pump = await open_pump({"callee": answer}, limits=Limits(max_payload_bytes=200))
-        with pytest.raises(UnknownListenerError, match='no listener is called "caller".*"callee"'):
-            await pump.inject("caller", Ping())
-        with pytest.raises(
-            PayloadTypeError, match="external sent Other to 'callee', which takes Ping"
-        ):
-            await pump.inject("callee", Other())
-        with pytest.raises(PayloadTypeError, match="Expected `int`, got `str`"):
-            await pump.request("callee", Ping("one"))  # type: ignore[arg-type]
-        with pytest.raises(PayloadTooLargeError, match=r"Ping is \d+ bytes, over limits.max_pay"):
-            await pump.inject("callee", Ping(text="x" * 200))
-        assert get_context_buffer().get_stats()["thread_count"] == 0
-        await pump.join()
-
-    async def test_a_subclass_passes(self, open_pump: OpenPump) -> None:
-        """A listener takes what its class takes."""
-        pump = await open_pump({"callee": answer})
-        assert await pump.request("callee", LoudPing(5)) == Pong(5)
-
-    async def test_a_pump_that_is_not_running_says_so(self) -> None:
-        """Before the start, and after the end."""
-        pump = StreamPump(name="idle")
-        pump.register("callee", answer, Ping)
-        with pytest.raises(PumpStoppedError, match="'idle' is not running"):
-            await pump.inject("callee", Ping())
-        await pump.start()
-        await pump.start()
-        assert await pump.request("callee", Ping(1)) == Pong(1)
-        await pump.shutdown()
-        await pump.shutdown()
-        with pytest.raises(PumpStoppedError):
-            await pump.request("callee", Ping())
-
-    async def test_a_message_id_deduplicates(self, open_pump: OpenPump) -> None:
-        """The second message with one id is not sent; whoever asks gets the first's answer."""
-        runs: list[int] = []
-
-        async def once(payload: Ping, metadata: HandlerMetadata) -> HandlerResponse:
-            runs.append(payload.number)
-            await asyncio.sleep(0.02)
-            return HandlerResponse.respond(Pong(payload.number))
-
-        pump = await open_pump({"once": once, "silent": silent})
-        first, second = await asyncio.gather(
-            pump.request("once", Ping(1), message_id="m1"),
-            pump.request("once", Ping(2), message_id="m1"),
-        )
-        assert first == second == await pump.request("once", Ping(3), message_id="m1")
-        assert len(runs) == 1
-        injected = await pump.inject("once", Ping(4), message_id="m2")
-        assert await pump.inject("once", Ping(5), message_id="m2") == injected
-        await pump.join()
-        assert len(runs) == 2
-        await pump.inject("silent", Ping(), message_id="m3")
-        await pump.join()
-        with pytest.raises(NoAnswerError):
-            await pump.request("silent", Ping(), message_id="m3")
-
-
-class LoudPing(Ping):
-    """A subclass; as a dataclass's child it is one."""
-
-
-class Errors(PumpContract):
-    async def test_a_failure_reaches_the_requester(self, open_pump: OpenPump) -> None:
-        """Its text is the remote one; where and how often it failed stand beside it."""
-        pump = await open_pump({"callee": fail})
-        with pytest.raises(HandlerError, match="^ValueError: no 3$") as caught:
-            await pump.request("callee", Ping(3))
-        assert caught.value.listener == "callee"
-        assert caught.value.code == "raised"
-        assert caught.value.attempt == 1
-        assert "ValueError: no 3" in caught.value.traceback
-
-    async def test_it_passes_callers_that_take_no_errors(self, open_pump: OpenPump) -> None:
-        """A chain of plain handlers does not have to relay it."""
-        pump = await open_pump({"caller": forward, "callee": fail})
-        with pytest.raises(HandlerError, match="no 2"):
-            await pump.request("caller", Ping(1))
-
-    async def test_a_caller_that_takes_errors_gets_it(self, open_pump: OpenPump) -> None:
-        """As an `ErrorMessage`, on the thread from which it called."""
-
-        async def careful(payload: Any, metadata: HandlerMetadata) -> HandlerResponse:
-            if isinstance(payload, ErrorMessage):
-                return HandlerResponse.respond(Pong(0, [payload.message, metadata.from_id]))
-            return HandlerResponse(payload, to="between")
-
-        async def between(payload: Ping, metadata: HandlerMetadata) -> HandlerResponse:
-            return HandlerResponse(payload, to="callee")
-
-        pump = await open_pump(
-            {"careful": (careful, {"accepts_errors": True}), "between": between, "callee": fail}
-        )
-        assert await pump.request("careful", Ping(1)) == Pong(0, ["ValueError: no 1", "callee"])
-
-    async def test_an_unanswered_request_ends(self, open_pump: OpenPump) -> None:
-        """When nothing is left that could answer, the requester is told."""
-        pump = await open_pump({"caller": forward, "callee": silent})
-        with pytest.raises(NoAnswerError):
-            await pump.request("caller", Ping())
-
-    async def test_a_request_waits_only_so_long(self, open_pump: OpenPump) -> None:
-        """`timeout_s` abandons the wait; the conversation goes on to its end."""
-        done = asyncio.Event()
-
-        async def slow(payload: Ping, metadata: HandlerMetadata) -> HandlerResponse:
-            await asyncio.sleep(0.1)
-            done.set()
-            return HandlerResponse.respond(Pong())
-
-        pump = await open_pump({"slow": slow})
-        with pytest.raises(TimeoutError):
-            await pump.request("slow", Ping(), timeout_s=0.01)
-        await pump.join()
-        assert done.is_set()
-
-    async def test_a_handler_out_of_time_answers_with_an_error(self, open_pump: OpenPump) -> None:
-        """`timeout_s` of a listener ends the run, not the conversation."""
-
-        async def stuck(payload: Ping, metadata: HandlerMetadata) -> None:
-            await asyncio.Event().wait()
-
-        pump = await open_pump({"stuck": (stuck, {"timeout_s": 0.02})})
-        with pytest.raises(HandlerError, match="did not finish within timeout_s") as caught:
-            await pump.request("stuck", Ping())
-        assert caught.value.code == "timeout"
-
-    async def test_what_cannot_be_sent_is_the_callers_error(self, open_pump: OpenPump) -> None:
-        """An unknown listener, a wrong class, rubbish: nothing of that return is sent."""
-        seen: list[Any] = []
-
-        async def note(payload: Any, metadata: HandlerMetadata) -> None:
-            seen.append(payload)
-
-        replies: dict[int, Any] = {
-            0: [HandlerResponse(Ping(), to="note"), HandlerResponse(Ping(), to="nobody")],
-            1: [HandlerResponse(Ping(), to="note"), HandlerResponse(Other(), to="note")],
-            2: "rubbish",
-            3: [HandlerResponse(Ping(), to="note"), HandlerResponse.respond({"not": "declared"})],
-        }
-
-        async def wrong(payload: Ping, metadata: HandlerMetadata) -> Any:
-            return replies[payload.number]
-
-        pump = await open_pump({"wrong": (wrong, {"retries": 3}), "note": note})
-        for number, text in enumerate(
-            (
-                'no listener is called "nobody"',
-                "which takes Ping",
-                "returned str",
-                "not a dataclass",
-            )
-        ):
-            with pytest.raises(HandlerError, match=text) as caught:
-                await pump.request("wrong", Ping(number))
-            assert caught.value.code == "bad_return"
-        await pump.join()
-        assert seen == []
-
-    async def test_retries_are_spaced_and_counted(self, open_pump: OpenPump) -> None:
-        """`retries` further attempts after the first, each told its number."""
-        attempts: list[int] = []
-
-        async def flaky(payload: Ping, metadata: HandlerMetadata) -> HandlerResponse:
-            attempts.append(metadata.attempt)
-            if metadata.attempt < payload.number:
-                raise ConnectionError("not yet")
-            return HandlerResponse.respond(Pong(metadata.attempt))
-
-        pump = await open_pump({"flaky": (flaky, {"retries": 2, "backoff_s": 0.001})})
-        assert await pump.request("flaky", Ping(3)) == Pong(3)
-        assert attempts == [1, 2, 3]
-        with pytest.raises(HandlerError, match="not yet") as caught:
-            await pump.request("flaky", Ping(9))
-        assert caught.value.attempt == 3
-        await pump.join()

@@ -1,4 +1,4 @@
-"""Bounds: how much runs, waits and is kept; and what watchers and agents are told."""
+"""Bounds: how much runs, waits and is kept, in which order; and what watchers are told."""
 
 import asyncio
 from typing import Any
@@ -6,8 +6,6 @@ from typing import Any
 import pytest
 
 from pipeline import (
-    ConfigError,
-    ErrorMessage,
     Gathered,
     HandlerError,
     HandlerMetadata,
@@ -156,18 +154,21 @@ class Bounds(PumpContract):
         assert len(links) == 1 + 2 * 2  # the root, and both threads of each
 
     async def test_an_open_conversation_does_not_expire(self, open_pump: OpenPump) -> None:
-        """Work that runs for longer than the time to live keeps its thread."""
+        """Work that runs or waits for longer than the time to live keeps its thread."""
         gauge = Gauge()
-        pump = await open_pump({"slow": gauge}, redis_ttl=0.3)
-        kept = await pump.inject("slow", Ping())
+        limits = Limits(max_concurrent_handlers=1)
+        pump = await open_pump({"slow": gauge}, limits=limits, redis_ttl=0.3)
+        running, waiting = [await pump.inject("slow", Ping()) for _ in range(2)]
         await settled(lambda: gauge.running == 1)
         await asyncio.sleep(0.9)
-        assert len(get_context_buffer().get_thread(kept)) == 1
-        assert get_registry().lookup(kept) is not None
+        for thread_id in (running, waiting):
+            assert len(get_context_buffer().get_thread(thread_id)) == 1
+            assert get_registry().lookup(thread_id) is not None
         gauge.gate.set()
         await pump.join()
-        await settled(lambda: not get_context_buffer().thread_exists(kept))
-        assert get_registry().lookup(kept) is None
+        await settled(lambda: not get_context_buffer().thread_exists(running))
+        await settled(lambda: not get_context_buffer().thread_exists(waiting))
+        assert get_registry().lookup(running) is get_registry().lookup(waiting) is None
 
 
 class Order(PumpContract):
@@ -225,73 +226,6 @@ class Order(PumpContract):
         await asyncio.gather(*(pump.inject("wide", Ping(0, text)) for text in "ab"))
         await pump.join()
         assert seen == expected
-
-
-class Agents(PumpContract):
-    async def test_an_agent_writes_to_its_peers_only(self, open_pump: OpenPump) -> None:
-        """A breach comes back to it as an error message and reaches nobody else."""
-        reached: list[str] = []
-
-        async def agent(payload: Any, metadata: HandlerMetadata) -> Any:
-            if isinstance(payload, ErrorMessage):
-                return HandlerResponse.respond(Pong(0, [payload.code, metadata.from_id]))
-            return [HandlerResponse(Ping(), to="friend"), HandlerResponse(Ping(), to="stranger")]
-
-        async def note(payload: Ping, metadata: HandlerMetadata) -> None:
-            reached.append(metadata.from_id)
-
-        pump = await open_pump(
-            {"agent": (agent, {"agent": True, "peers": ["friend"]}), "friend": note}
-        )
-        pump.register("stranger", note, Ping)
-        assert await pump.request("agent", Ping()) == Pong(0, ["not_a_peer", "system"])
-        await pump.join()
-        assert reached == ["agent"]
-
-    async def test_an_agent_knows_itself_and_its_peers(self, open_pump: OpenPump) -> None:
-        """Its own name, and each peer with description and payload; others know neither."""
-        told: dict[str, HandlerMetadata] = {}
-
-        async def note(payload: Ping, metadata: HandlerMetadata) -> None:
-            told["agent" if metadata.own_name else "tool"] = metadata
-
-        pump = await open_pump(
-            {
-                "agent": (note, {"agent": True, "peers": ["tool"]}),
-                "tool": (note, {"description": "Does the work"}),
-            }
-        )
-        await pump.inject("agent", Ping())
-        await pump.inject("tool", Ping())
-        await pump.join()
-        assert told["agent"].own_name == "agent"
-        for text in ("tool", "Does the work", '"number"', '"integer"'):
-            assert text in told["agent"].usage_instructions
-        assert (told["tool"].own_name, told["tool"].usage_instructions) == (None, "")
-
-    async def test_an_agents_callee_fails_to_the_agent(self, open_pump: OpenPump) -> None:
-        """Agents take errors unless told otherwise."""
-
-        async def agent(payload: Any, metadata: HandlerMetadata) -> HandlerResponse:
-            if isinstance(payload, ErrorMessage):
-                return HandlerResponse.respond(Pong(0, [payload.message]))
-            return HandlerResponse(payload, to="tool")
-
-        async def tool(payload: Ping, metadata: HandlerMetadata) -> None:
-            raise KeyError("broken")
-
-        pump = await open_pump({"agent": (agent, {"agent": True, "peers": ["tool"]}), "tool": tool})
-        assert await pump.request("agent", Ping()) == Pong(0, ["KeyError: 'broken'"])
-
-    async def test_peers_must_exist_when_the_pump_starts(self) -> None:
-        """They may be registered later than the agent, but not after the start."""
-        pump = StreamPump(name="agents")
-        pump.register("agent", answer, Ping, agent=True, peers=["tool"])
-        with pytest.raises(ConfigError, match='no listener "tool"'):
-            await pump.start()
-        pump.register("tool", answer, Ping)
-        await pump.start()
-        await pump.shutdown()
 
 
 class Watching(PumpContract):

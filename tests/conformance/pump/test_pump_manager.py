@@ -1,7 +1,7 @@
 """The pump's suite over the Manager backend."""
 
 from backends import BackendConfig
-from tests.conformance.pump import conversations, gathering, limits
+from tests.conformance.pump import agents, conversations, door, elsewhere, errors, gathering, limits
 
 MANAGER = BackendConfig(backend_type="manager")
 
@@ -10,11 +10,11 @@ class TestConversations(conversations.Conversations):
     backend_config = MANAGER
 
 
-class TestDoor(conversations.Door):
+class TestDoor(door.Door):
     backend_config = MANAGER
 
 
-class TestErrors(conversations.Errors):
+class TestErrors(errors.Errors):
     backend_config = MANAGER
 
 
@@ -30,7 +30,7 @@ class TestOrder(limits.Order):
     backend_config = MANAGER
 
 
-class TestAgents(limits.Agents):
+class TestAgents(agents.Agents):
     backend_config = MANAGER
 
 
@@ -39,4 +39,8 @@ class TestWatching(limits.Watching):
 
 
 class TestShutdown(limits.Shutdown):
+    backend_config = MANAGER
+
+
+class TestElsewhere(elsewhere.Elsewhere):
     backend_config = MANAGER

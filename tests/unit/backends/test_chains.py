@@ -47,7 +47,9 @@ def test_markers_are_no_callers() -> None:
     ]
     assert chains.caller_of(member) == chain
     assert chains.conversation_of(member) == "t.1"
+    assert chains.initiator_of(member) == "external"
     assert chains.conversation_of("system.demo") is None
+    assert chains.initiator_of("system.demo") is None
 
 
 def test_a_very_deep_chain_is_no_trouble() -> None:

@@ -69,7 +69,9 @@ class TestAddresses:
         """A slash makes it a path."""
         assert parse_address(text) == address
 
-    @pytest.mark.parametrize("text", ["", "localhost", "localhost:", ":1", "localhost:http"])
+    @pytest.mark.parametrize(
+        "text", ["", "localhost", "localhost:", ":1", "localhost:http", "h:65536", "a..b:1"]
+    )
     def test_anything_else_is_refused(self, text: str) -> None:
         """The text of the error repeats what was given."""
         with pytest.raises(ValueError, match="HOST:PORT"):

@@ -91,6 +91,8 @@ def test_sentinels_may_have_a_password_of_their_own() -> None:
         ("sentinel://one/0", "master_name"),
         ("redis://me:s3/cret@example.org", "percent-encode"),
         ("redis://example.org/0?socket_timeout=soon", "socket_timeout"),
+        ("redis://exa..mple:1/0", "label empty"),
+        ("sentinel://one;sentinel://tw..o/main", "label empty"),
     ],
 )
 def test_a_bad_url_is_told_without_its_password(url: str, reason: str) -> None:

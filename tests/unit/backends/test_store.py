@@ -3,6 +3,7 @@
 import hypothesis.strategies as st
 from hypothesis import given
 
+from backends.chains import callers
 from backends.protocol import SlotRecord
 from backends.store import MemoryStore, Terms
 
@@ -63,6 +64,17 @@ def test_what_is_forgotten_leaves_nothing() -> None:
     assert not store._threads
     assert not store._linked
     assert not any(store._queues.values())
+
+
+@given(st.lists(st.sampled_from(["", "a", "b", "@c", "#m"]), max_size=6), st.integers(0, 2**6))
+def test_callers_are_found_through_callers(segments: list[str], linked: int) -> None:
+    """Whichever part of the way is linked already, empty names and markers included."""
+    store = MemoryStore()
+    ways = [".".join(segments[: end + 1]) for end in range(len(segments))]
+    for position, way in enumerate(["", *ways]):
+        if linked >> position & 1 or position == len(ways):
+            store.link(way, f"u{position}", terms(10))
+            assert store._linked[way].callers == callers(way)
 
 
 @given(

@@ -148,6 +148,22 @@ def test_a_slot_forged_in_the_backend_is_refused() -> None:
         signed.get_thread_slots("t")
 
 
+def test_a_signed_slot_is_refused_in_another_thread() -> None:
+    """A tag is good for one place: what was said elsewhere can't be replayed here."""
+    backend = InMemoryBackend()
+    signed = ContextBuffer(backend, Codec(keys=["a key for tests"]))
+    signed.append("t", Note("pay him"), "a", "b")
+    backend.buffer_append("u", backend.buffer_get_thread("t")[0])
+    assert signed.get_thread_slots("t")[0].payload == Note("pay him")
+    for read in (
+        signed.get_thread_slots,
+        lambda thread_id: signed.get_thread(thread_id).get_by_type("Note"),
+        lambda thread_id: signed.get_thread(thread_id).get_from("a"),
+    ):
+        with pytest.raises(SignatureError, match="slot of thread 't'"):
+            read("u")
+
+
 def test_the_process_has_one_at_hand() -> None:
     """Outside of any pump, and as set."""
     use_context_buffer(None)

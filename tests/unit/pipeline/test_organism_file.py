@@ -462,6 +462,18 @@ meta: {}
 listeners:
   - {name: a, payload_class: %.Ask, handler: %.answer, agent: true, prompt: p, model: m}
   - {name: b, payload_class: %.Ask, handler: %.answer, agent: true, prompt: q, tool: true}
+  - name: c
+    payload_class: %.Ask
+    handler: %.answer
+    description: >
+      What it is for.
+    peers: []
+    temperature: 0.3
+    max_tokens: 100
+    verbose: true
+    confirm_actions: [a]
+    metadata: {team: x}
+    timeout_seconds: 60
 """
 
 
@@ -482,6 +494,12 @@ def test_xml_pipeline_files_load(write: Write) -> None:
         f"organism.yaml:12: listeners[0].prompt: {elsewhere}",
         f"organism.yaml:12: listeners[0].model: {elsewhere}",
         f"organism.yaml:13: listeners[1].tool: {elsewhere}",
+        f"organism.yaml:20: listeners[2].temperature: {elsewhere}",
+        f"organism.yaml:21: listeners[2].max_tokens: {elsewhere}",
+        f"organism.yaml:22: listeners[2].verbose: {elsewhere}",
+        f"organism.yaml:23: listeners[2].confirm_actions: {elsewhere}",
+        f"organism.yaml:24: listeners[2].metadata: {elsewhere}",
+        "organism.yaml:25: listeners[2].timeout_seconds: ignored; it is called timeout_s here",
         "organism.yaml:3: max_concurrent_pipelines: ignored; it has no meaning here",
         "organism.yaml:2: organism.port: ignored; it has no meaning here",
         "organism.yaml:2: organism.identity: ignored; it has no meaning here",

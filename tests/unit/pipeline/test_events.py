@@ -1,0 +1,50 @@
+"""Who is told what happens."""
+
+import logging
+from collections.abc import Callable
+
+import pytest
+
+from pipeline.events import Event, Subscribers
+
+EVENT = Event("c", "t")
+
+
+def test_everyone_is_told_until_they_leave() -> None:
+    """In the order they came; leaving twice is fine, also while being told."""
+    subscribers = Subscribers()
+    assert not subscribers
+    told: list[str] = []
+    leave: list[Callable[[], None]] = []
+
+    def once(event: Event) -> None:
+        told.append("once")
+        leave[0]()
+
+    leave.append(subscribers.add(once))
+    remove = subscribers.add(lambda event: told.append(event.thread_id))
+    assert subscribers
+    subscribers.tell(EVENT)
+    subscribers.tell(EVENT)
+    assert told == ["once", "t", "t"]
+    remove()
+    remove()
+    assert not subscribers
+
+
+def test_one_that_raises_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged with its traceback."""
+    subscribers = Subscribers()
+    told: list[Event] = []
+
+    def broken(event: Event) -> None:
+        raise RuntimeError("its own fault")
+
+    subscribers.add(broken)
+    subscribers.add(told.append)
+    with caplog.at_level(logging.ERROR):
+        subscribers.tell(EVENT)
+    assert told == [EVENT]
+    assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == [
+        "its own fault"
+    ]
