@@ -9,7 +9,7 @@ from typing import NamedTuple
 from msgspec import MsgspecError, msgpack, structs
 
 from backends.codec import Codec
-from backends.errors import BackendClosedError, BackendError, BackendUnavailableError
+from backends.errors import BackendClosedError, BackendError
 from backends.mailbox import Envelope, Gathering, Hop, Letter, Mailbox, Returned, Settlement
 from pipeline.announcer import Announcer, fields
 from pipeline.messages import ErrorCode, ErrorMessage
@@ -68,7 +68,7 @@ class Settler:
         try:
             await self._apply(self._router.plan_gathering(gathering))
         except BackendError as exc:
-            _raise_if_away(exc)
+            _raise_if_stopped(exc)
             # The error takes the gathering's place in the mailbox.
             await self._settle_error(gathering, _undeliverable(gathering.reply_to, str(exc)))
 
@@ -86,7 +86,7 @@ class Settler:
                 settlement = _kept(settlement, _Remains(hop)) if hop else settlement
                 effects = await self._mailbox.settle(settlement)
             except (HopRefusedError, BackendError) as exc:
-                _raise_if_away(exc)
+                _raise_if_stopped(exc)
                 outcome = station.call(envelope).failed(
                     ErrorCode.BAD_RETURN,
                     str(exc),
@@ -139,7 +139,7 @@ class Settler:
         try:
             await self._apply(planned)
         except BackendError as exc:
-            _raise_if_away(exc)
+            _raise_if_stopped(exc)
             # No room for the error's own slot: the caller is told all the same.
             log.warning("error not remembered", extra=fields("settle", envelope) | {"reason": exc})
             await self._apply(structs.replace(planned, slots=[]))
@@ -172,9 +172,9 @@ def _undeliverable(envelope: Envelope, reason: str) -> ErrorMessage:
     return ErrorMessage(ErrorCode.UNDELIVERABLE, reason, name_of(envelope.to), envelope.attempt)
 
 
-def _raise_if_away(exc: Exception) -> None:
+def _raise_if_stopped(exc: Exception) -> None:
     """Raise what says nothing about the hop: the mailbox was stopped meanwhile."""
-    if isinstance(exc, (BackendClosedError, BackendUnavailableError)):
+    if isinstance(exc, BackendClosedError):
         raise asyncio.CancelledError from exc
 
 
