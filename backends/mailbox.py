@@ -95,6 +95,7 @@ class Returned(msgspec.Struct, frozen=True, gc=False):
     `envelope` has no payload left where the handler completed.
     """
 
+    dispatch_id: str
     envelope: Envelope
     #: As the worker wrote it; None where no worker could.
     outcome: bytes | None

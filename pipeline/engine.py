@@ -1,13 +1,11 @@
 """What a running pump is made of: put together when it starts, taken apart when it stops."""
 
 import asyncio
-import importlib
 from functools import partial
 from typing import Self
 
 from backends import create_backend
 from backends.codec import Codec
-from backends.errors import CodecError
 from backends.mailbox import Effects, Ledger
 from backends.memory_mailbox import MemoryMailbox
 from backends.protocol import Backend
@@ -16,29 +14,27 @@ from pipeline.announcer import Announcer, HopObserver
 from pipeline.context_buffer import ContextBuffer, use_context_buffer
 from pipeline.errors import ConfigError
 from pipeline.executors import Dispatcher, Executor
-from pipeline.executors.registry import ExecutorSetup, create_executor, modules_of
+from pipeline.executors.registry import ExecutorSetup, create_executor
 from pipeline.hops import HopRunner, Place, Turn
-from pipeline.instructions import usage_instructions
 from pipeline.organism import Listener, Organism
 from pipeline.roster import Roster
 from pipeline.routing import Router
 from pipeline.scheduling import Gate, Lane
 from pipeline.settling import Settler
 from pipeline.station import Station
+from pipeline.stations import codec_of, declare_types, instruct
 from pipeline.thread_registry import ThreadRegistry, use_registry
 
 
 class Engine:
     """The parts of one running pump; make it with `start`."""
 
-    def __init__(self, organism: Organism, backend: Backend, observer: HopObserver) -> None:
+    def __init__(
+        self, organism: Organism, codec: Codec, backend: Backend, observer: HopObserver
+    ) -> None:
         self._organism = organism
         self._backend = backend
-        self.codec = Codec(
-            keys=organism.serialization.signing_key,
-            realm=organism.backend.redis_prefix,
-            format=organism.serialization.format,
-        )
+        self.codec = codec
         self.buffer = ContextBuffer(backend, self.codec)
         self.registry = ThreadRegistry(backend)
         self.roster = Roster()
@@ -69,10 +65,10 @@ class Engine:
             BackendUnavailableError: the backend does not answer.
             PipelineError: an executor can't start.
         """
+        codec = codec_of(organism)
         backend = await asyncio.to_thread(create_backend, organism.backend)
-        engine = cls(organism, backend, observer)
+        engine = cls(organism, codec, backend, observer)
         try:
-            engine._declare_modules()
             for listener in organism.listeners:
                 engine._place(listener)
             engine._instruct()
@@ -102,21 +98,8 @@ class Engine:
         self._place(listener)
         self._instruct()
 
-    def _declare_modules(self) -> None:
-        for name in self._organism.serialization.modules:
-            try:
-                module = importlib.import_module(name)
-            except ImportError as exc:
-                raise ConfigError(f"serialization.modules: {exc}") from exc
-            self.codec.types.declare_module(module)
-
     def _place(self, listener: Listener) -> None:
-        try:
-            self.codec.types.declare(listener.payload_class)
-        except CodecError as exc:
-            raise ConfigError(f"listener {listener.name!r}: payload_class: {exc}") from exc
-        for module in modules_of(listener):
-            self.codec.types.declare_module(importlib.import_module(module))
+        declare_types(listener, self.codec)
         name = self._organism.executor_of(listener)
         executor = self._executor(name)
         gates = self._gates_of(listener, name, executor)
@@ -127,11 +110,7 @@ class Engine:
         self._places[listener_id] = Place(Station(listener), executor, lane, ledger)
 
     def _instruct(self) -> None:
-        """Tell every agent what its peers take."""
-        for place in self._places.values():
-            station = place.station
-            if station.listener.agent:
-                station.usage_instructions = usage_instructions(station.listener, self.roster)
+        instruct({key: place.station for key, place in self._places.items()}, self.roster)
 
     def _executor(self, name: str) -> Executor:
         if name not in self._executors:

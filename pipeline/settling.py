@@ -53,7 +53,7 @@ class Settler:
     async def returned(self, station: Station, returned: Returned) -> None:
         """A handler ran elsewhere, or could not."""
         envelope = returned.envelope
-        outcome = _outcome_of(returned, station)
+        outcome = outcome_of(returned, station)
         await self._conclude(station, envelope, outcome, returned.hop, returned.history)
 
     async def undeliverable(self, envelope: Envelope, reason: str) -> None:
@@ -152,7 +152,8 @@ def _kept(settlement: Settlement, remains: _Remains) -> Settlement:
     return structs.replace(settlement, hop=remains.hop, letter=remains.letter)
 
 
-def _outcome_of(returned: Returned, station: Station) -> Outcome:
+def outcome_of(returned: Returned, station: Station) -> Outcome:
+    """What came of a dispatch, whether a worker said so or none could."""
     call = station.call(returned.envelope)
     if returned.outcome is not None:
         try:

@@ -120,14 +120,14 @@ async def run_handler(call: Call, codec: Codec, *, threads: ThreadPool | None = 
         if isinstance(exc, asyncio.CancelledError) and task is not None and task.cancelling():
             raise
         duration_s = time.monotonic() - started
-        if isinstance(exc, _TimeLimitError):
+        if isinstance(exc, TimeLimitError):
             return call.overran(duration_s)
         message = "".join(traceback.format_exception_only(exc)).strip()
         frames = "".join(traceback.format_exception(exc))[-_MAX_TRACEBACK:]
         return call.failed(ErrorCode.RAISED, message, duration_s=duration_s, frames=frames)
 
 
-class _TimeLimitError(PipelineError):
+class TimeLimitError(PipelineError):
     """The handler ran for longer than its `timeout_s`."""
 
 
@@ -139,7 +139,7 @@ async def _within_limit(
             return await _invoke(call, payload, threads)
     except TimeoutError as exc:
         if limit.expired():
-            raise _TimeLimitError from exc
+            raise TimeLimitError from exc
         raise
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from threading import Event, Thread
 from typing import Any
 
+from backends.contact import Contact
 from backends.errors import BackendError
 from backends.redis.connection import connect, disconnect, translated
-from backends.redis.contact import Contact
 from backends.redis.scripts import script_text
 from backends.terms import Terms
 

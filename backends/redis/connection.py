@@ -56,7 +56,7 @@ def connect(url: str) -> redis.Redis:
     """
     with _refused_urls():
         if url.startswith("sentinel://"):
-            target = _SentinelTarget.parse(url)
+            target = SentinelTarget.parse(url)
             sentinel = Sentinel(target.nodes, **target.options(_BLOCKING))  # type: ignore[no-untyped-call]
             client: redis.Redis = sentinel.master_for(target.name)  # type: ignore[no-untyped-call]
         else:
@@ -73,7 +73,7 @@ def connect_async(url: str) -> redis.asyncio.Redis:
     """
     with _refused_urls():
         if url.startswith("sentinel://"):
-            target = _SentinelTarget.parse(url)
+            target = SentinelTarget.parse(url)
             sentinel = AsyncSentinel(target.nodes, **target.options(_AWAITED))  # type: ignore[no-untyped-call]
             client: redis.asyncio.Redis = sentinel.master_for(target.name)
         else:
@@ -127,7 +127,7 @@ def _refused_urls() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _SentinelTarget:
+class SentinelTarget:
     """What a sentinel URL says."""
 
     nodes: list[tuple[str, int]]
@@ -136,7 +136,12 @@ class _SentinelTarget:
     of_master: dict[str, Any]
 
     @classmethod
-    def parse(cls, url: str) -> "_SentinelTarget":
+    def parse(cls, url: str) -> "SentinelTarget":
+        """What is behind *url*.
+
+        Raises:
+            ValueError: it names no master, or can't be read.
+        """
         nodes = [urlsplit(part.strip()) for part in url.split(";") if part.strip()]
         accounts = [node.netloc.rpartition("@")[0] for node in nodes if "@" in node.netloc]
         account = f"{accounts[0]}@" if accounts else ""
@@ -156,6 +161,7 @@ class _SentinelTarget:
         return cls(hosts, name, of_sentinels, of_master)
 
     def options(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """What redis-py's `Sentinel` takes besides the nodes."""
         return {"sentinel_kwargs": {**defaults, **self.of_sentinels}, **defaults, **self.of_master}
 
 

@@ -6,17 +6,17 @@ Synchronous, one connection, used from one thread.
 import logging
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from threading import Event
 from typing import Any
 
 from backends.codec import Codec
+from backends.contact import contact_with, pause_s
 from backends.errors import BackendUnavailableError, CodecError
 from backends.mailbox import Returned
 from backends.protocol import BackendConfig
 from backends.redis.connection import connect, describe, disconnect, translated
-from backends.redis.contact import Contact, pause_s
 from backends.redis.keys import escape, unescape
 from backends.redis.records import Dispatch, Outcome, Records
 from backends.redis.scripts import OF_LEDGER, script_text
@@ -46,9 +46,11 @@ class LedgerClient:
         self, config: BackendConfig, codec: Codec, terms: Terms, *, is_stopping: Event | None = None
     ) -> None:
         self.terms = terms
+        self._config, self._codec = config, codec
         self._records = Records(codec)
         self._client: Any = connect(config.redis_url)
-        self._contact = Contact(describe(self._client))
+        #: Whether Redis is there.
+        self.contact = contact_with(describe(self._client))
         self._is_stopping = is_stopping or Event()
         self._prefix = config.redis_prefix
         ttl_ms = math.ceil(config.redis_ttl * 1000)
@@ -56,6 +58,10 @@ class LedgerClient:
         self._scripts = {
             name: self._client.register_script(script_text(name)) for name in OF_LEDGER
         }
+
+    def twin(self) -> "LedgerClient":
+        """The same on a connection of its own, for another thread."""
+        return LedgerClient(self._config, self._codec, self.terms, is_stopping=self._is_stopping)
 
     def record(self, dispatch_id: str, dispatch: Dispatch, stream: str) -> None:
         """Record a dispatch whose outcome this stream awaits."""
@@ -79,10 +85,17 @@ class LedgerClient:
         """The broker did not take these."""
         self._run("unpublish", *map(escape, dispatch_ids))
 
-    def claim(self, owner: str, dispatch_id: str) -> Dispatch | None:
-        """Take a dispatch for *owner* (`worker/process`); None if it is done or another's."""
-        (record,) = self._run("claim", owner, self.terms.lease_ms, escape(dispatch_id))
-        return self._opened(dispatch_id, record) if record else None
+    def publish_again(self) -> int:
+        """Have all that nobody has claimed published again; how much that is."""
+        return int(self._run("again"))
+
+    def claim(self, owner: str, dispatch_ids: Sequence[str]) -> list[Dispatch | None]:
+        """Take dispatches for *owner* (`worker/process`); None for one done or another's."""
+        records = self._run("claim", owner, self.terms.lease_ms, *map(escape, dispatch_ids))
+        return [
+            self._opened(dispatch_id, record) if record else None
+            for dispatch_id, record in zip(dispatch_ids, records, strict=True)
+        ]
 
     def complete(self, owner: str, dispatch_id: str, outcome: Outcome) -> bool:
         """Hand in what came of a claimed dispatch; false when it came too late."""
@@ -107,14 +120,27 @@ class LedgerClient:
         told = [part for pair in advert.items() for part in pair]
         self._run_once("beat", "w", worker, self.terms.lease_ms, *told)
 
-    def bury(self, worker: str, live: Iterable[object], *, is_counted: bool = True) -> int:
-        """Put back what a worker's processes had claimed, but the *live* ones; how much.
+    def processes_at_work(self, worker: str) -> set[int]:
+        """The processes of *worker* that hold a dispatch.
+
+        Raises:
+            BackendUnavailableError: Redis does not answer.
+        """
+        with translated(self.contact.where):
+            owners = [owner.decode() for owner in self._client.hvals(f"{self._prefix}l:claims")]
+        return {int(owner[len(worker) + 1 :]) for owner in owners if owner.startswith(f"{worker}/")}
+
+    def bury(self, worker: str, dead: Iterable[int], *, is_counted: bool = True) -> int:
+        """Put back what *dead* processes of a live worker had claimed; how much that was.
+
+        Args:
+            is_counted: their deaths are attempts at what they ran.
 
         Raises:
             BackendUnavailableError: Redis does not answer.
         """
         attempts = self.terms.max_attempts
-        return int(self._run_once("bury", worker, attempts, int(is_counted), *map(str, live)))
+        return int(self._run_once("bury", worker, attempts, int(is_counted), *map(str, dead)))
 
     def leave(self, worker: str) -> int:
         """A worker ends: put back all it held, uncounted; how much that was.
@@ -126,7 +152,7 @@ class LedgerClient:
 
     def open_stream(self, name: str) -> None:
         """Make a stream that outcomes can be awaited on; it expires unless opened again."""
-        with translated(self._contact.where):
+        with translated(self.contact.where):
             key = self._stream(name)
             pipeline = self._client.pipeline()
             pipeline.xadd(key, {"n": ""}, id="0-1") if not self._client.exists(key) else None
@@ -139,7 +165,7 @@ class LedgerClient:
         Raises:
             BackendUnavailableError: Redis does not answer.
         """
-        with translated(self._contact.where):
+        with translated(self.contact.where):
             found = self._client.xread({self._stream(name): after}, block=block_ms)
         returned = []
         for entry, fields in entries_of(found):
@@ -151,7 +177,7 @@ class LedgerClient:
 
     def close_stream(self, name: str) -> None:
         """Await nothing more."""
-        with suppress(BackendUnavailableError), translated(self._contact.where):
+        with suppress(BackendUnavailableError), translated(self.contact.where):
             self._client.delete(self._stream(name))
 
     def close(self) -> None:
@@ -181,13 +207,13 @@ class LedgerClient:
                 reply = self._run_once(name, *arguments)
             except BackendUnavailableError as exc:
                 failures += 1
-                self._contact.lost(exc, since=started)
+                self.contact.lost(exc, since=started)
                 if self._is_stopping.wait(pause_s(failures)):
                     raise
             else:
-                self._contact.answered()
+                self.contact.answered()
                 return reply
 
     def _run_once(self, name: str, *arguments: Any) -> Any:
-        with translated(self._contact.where):
+        with translated(self.contact.where):
             return self._scripts[name](args=(*self._head, *arguments))

@@ -16,6 +16,7 @@ import msgspec
 import redis
 
 from backends.codec import Codec
+from backends.contact import contact_with, pause_s
 from backends.errors import BackendError, BackendUnavailableError, BufferFullError, CodecError
 from backends.mailbox import (
     Effects,
@@ -36,7 +37,6 @@ from backends.redis.arguments import (
 )
 from backends.redis.caretaker import Backlog, Caretaker
 from backends.redis.connection import connect_async, describe, translated
-from backends.redis.contact import Contact, pause_s
 from backends.redis.keys import escape, unescape
 from backends.redis.pipeliner import Pipeliner
 from backends.redis.records import Dispatch, Records
@@ -82,7 +82,7 @@ class RedisMailbox:
         self._records = Records(codec)
         self._terms = terms
         self._client: Any = connect_async(config.redis_url)
-        self._contact = Contact(describe(self._client), self._on_return)
+        self._contact = contact_with(describe(self._client))
         ttl_ms = math.ceil(config.redis_ttl * 1000)
         self._head = (config.redis_prefix, 0, ttl_ms, config.keep_closed)
         self._inbox = f"{config.redis_prefix}s:inbox"
@@ -122,6 +122,7 @@ class RedisMailbox:
         """
         self._loop = asyncio.get_running_loop()
         await self._scripts.start()
+        self._contact.subscribe(self._on_return)
         self._caretaker = Caretaker(
             self._config.redis_url,
             self._head,
@@ -227,6 +228,7 @@ class RedisMailbox:
 
     async def stop(self) -> int:
         """Give back what this pump holds; nothing is lost."""
+        self._contact.unsubscribe(self._on_return)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

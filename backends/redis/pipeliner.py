@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import redis
 import redis.asyncio
 
+from backends.contact import Contact, pause_s
 from backends.errors import BackendClosedError, BackendError, BackendUnavailableError
 from backends.redis.connection import translated
-from backends.redis.contact import Contact, pause_s
 from backends.redis.scripts import script_text
 
 #: Scripts in one pipeline; more would keep the first ones waiting for their replies.

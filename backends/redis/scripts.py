@@ -12,6 +12,7 @@ OF_LEDGER = (
     "dispatch",
     "publish",
     "unpublish",
+    "again",
     "claim",
     "complete",
     "release",

@@ -28,12 +28,12 @@ def message_of(records: Records, fields: Fields) -> Envelope | Returned:
         dispatch_id = unescape(fields[b"i"])
         if b"o" in fields:
             outcome = records.open_outcome(dispatch_id, fields[b"o"])
-            return Returned(outcome.envelope, outcome.body, outcome.hop)
+            return Returned(dispatch_id, outcome.envelope, outcome.body, outcome.hop)
         dispatch = records.open_dispatch(dispatch_id, fields[b"x"])
         reason, history = fields[b"y"].decode(), history_of(fields[b"h"])
     except (KeyError, UnicodeDecodeError) as exc:
         raise CodecError(f"a stream entry is of no known kind: {exc!r}") from exc
-    return Returned(dispatch.envelope, None, None, reason, history)
+    return Returned(dispatch_id, dispatch.envelope, None, None, reason, history)
 
 
 def entries_of(found: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:

@@ -4,7 +4,6 @@ A package offers one through the entry-point group `celery_pump.executors`: a ca
 that takes an `ExecutorSetup` and returns an `Executor`.
 """
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -16,7 +15,8 @@ from pipeline.executors.inline import InlineExecutor
 from pipeline.executors.pool_child import ChildSetup
 from pipeline.executors.process_pool import ProcessPoolExecutor
 from pipeline.executors.protocol import Executor
-from pipeline.organism import Listener, Organism
+from pipeline.organism import Organism
+from pipeline.stations import modules_of
 
 ENTRY_POINT_GROUP = "celery_pump.executors"
 
@@ -73,11 +73,3 @@ def create_executor(name: str, setup: ExecutorSetup) -> Executor:
             raise ConfigError(f"executor {name!r} is not installed; there are: {known}")
         factory = found[name].load()
     return factory(setup)
-
-
-def modules_of(listener: Listener) -> list[str]:
-    """The modules whose dataclasses *listener* may send or take."""
-    modules = [
-        getattr(each, "__module__", None) for each in (listener.payload_class, listener.handler)
-    ]
-    return [module for module in dict.fromkeys(modules) if module in sys.modules]

@@ -27,7 +27,9 @@ if redis.call('EXISTS', INBOX) == 1 then
 end
 local known, idle = {}, {}
 for _, worker in ipairs(live_workers()) do
-  known[worker], idle[worker] = true, true
+  known[worker] = true
+  -- One that is about to stop takes nothing more.
+  idle[worker] = tonumber(redis.call('HGET', worker_key(worker), 'p') or 0) > 0 or nil
 end
 for _, owner in ipairs(redis.call('HVALS', CLAIMS)) do
   local worker = worker_of(owner)

@@ -110,6 +110,6 @@ async def test_an_unknown_executor_names_the_known() -> None:
     """Before any message is taken."""
     pump = StreamPump(name="o")
     pump.register("there", double, Ask, executor="recoder")
-    known = "'recoder' is not installed; there are: inline, process_pool, recorder"
+    known = "'recoder' is not installed; there are: celery, inline, process_pool, recorder"
     with pytest.raises(ConfigError, match=known):
         await pump.start()

@@ -1,0 +1,4 @@
+-- What was published may be lost, or with one who won't run it. Returns how much is published again.
+local found = publish_again('+inf')
+nudge()
+return found

@@ -1,0 +1,118 @@
+"""Runs handlers on Celery workers: for a pump, and for whoever awaits a single call."""
+
+import asyncio
+from threading import Event
+from uuid import uuid4
+
+from backends.codec import Codec
+from backends.mailbox import Envelope
+from backends.redis.ledger import LedgerClient
+from backends.redis.records import Dispatch
+from pipeline.errors import ConfigError, PipelineError
+from pipeline.executors.registry import ExecutorSetup
+from pipeline.organism import Organism
+from pipeline.settling import outcome_of
+from pipeline.station import Station
+from pipeline.stations import stations_of
+from pipeline.worker import Call, Outcome
+from tasks.application import create_app
+from tasks.outcomes import OutcomeReader
+from tasks.publisher import Publisher
+
+
+class CeleryExecutor:
+    """An `Executor` whose workers are anywhere; a pump's hops reach it by the ledger.
+
+    However many calls wait, it uses three connections to Redis and one to the broker, and
+    two threads.
+    """
+
+    #: The window is the ledger's to keep.
+    places = None
+
+    def __init__(self, organism: Organism, codec: Codec) -> None:
+        if organism.backend.backend_type != "redis":
+            raise ConfigError("executor 'celery' needs backend.type: redis")
+        self._organism = organism
+        self._codec = codec
+        self._publisher: Publisher | None = None
+        self._reader: OutcomeReader | None = None
+        self._stations: dict[str, Station] = {}
+
+    async def start(self) -> None:
+        """Begin to publish."""
+        if self._publisher is not None:
+            return
+        app = await asyncio.to_thread(create_app, self._organism)
+        is_stopping = Event()
+        self._publisher = Publisher(app, self._organism, self._ledger(is_stopping), is_stopping)
+        self._publisher.start()
+
+    def wake(self) -> None:
+        """There may be dispatches to publish. Safe from any thread."""
+        if self._publisher is not None:
+            self._publisher.wake()
+
+    async def run(self, call: Call) -> Outcome:
+        """Run one handler on whichever worker is free, outside any conversation.
+
+        Raises:
+            PipelineError: the executor does not run.
+        """
+        if self._publisher is None:
+            raise PipelineError("executor 'celery' does not run; await start() first")
+        reader = await self._reading()
+        station = self._station(call.listener)
+        dispatch_id = uuid4().hex
+        metadata = call.metadata
+        envelope = Envelope(
+            dispatch_id,
+            conversation=metadata.thread_id,
+            scope="",
+            chain="",
+            thread_id=metadata.thread_id,
+            to=call.listener,
+            from_id=metadata.from_id,
+            payload=call.payload,
+            attempt=metadata.attempt,
+        )
+        returned = reader.expect(dispatch_id)
+        self._publisher.record(dispatch_id, Dispatch(envelope, station.fingerprint), reader.stream)
+        return outcome_of(await returned, station)
+
+    async def stop(self) -> None:
+        """Publish and read no more; what workers run they finish."""
+        reader, self._reader = self._reader, None
+        publisher, self._publisher = self._publisher, None
+        if publisher is not None:
+            await asyncio.to_thread(publisher.stop)
+        if reader is not None:
+            await asyncio.to_thread(reader.stop)
+
+    def _station(self, listener: str) -> Station:
+        if not self._stations:
+            self._stations = stations_of(self._organism, self._codec)
+        station = self._stations.get(listener)
+        if station is None:
+            raise PipelineError(f"no listener {listener!r} in organism {self._organism.name!r}")
+        return station
+
+    async def _reading(self) -> OutcomeReader:
+        if self._reader is None:
+            self._reader = OutcomeReader(self._ledger(Event()))
+            await asyncio.to_thread(self._reader.start)
+        return self._reader
+
+    def _ledger(self, is_stopping: Event) -> LedgerClient:
+        organism = self._organism
+        terms = organism.celery.terms
+        return LedgerClient(organism.backend, self._codec, terms, is_stopping=is_stopping)
+
+
+def create_executor(setup: ExecutorSetup) -> CeleryExecutor:
+    """What the entry point `celery` of `celery_pump.executors` names.
+
+    Raises:
+        ConfigError: the organism's backend is not Redis.
+    """
+    return CeleryExecutor(setup.organism, setup.codec)

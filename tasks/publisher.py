@@ -1,0 +1,173 @@
+"""Publishes recorded dispatches: a thread of the pump, so that no broker ever blocks its loop."""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from threading import Event, Thread
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from backends.contact import Contact, contact_with, pause_s
+from backends.errors import BackendUnavailableError
+from backends.redis.ledger import LedgerClient
+from backends.redis.records import Dispatch
+from pipeline.organism import Organism
+from pipeline.roster import name_of
+from tasks.broker import TIMEOUT_S, hard_limit_s
+from tasks.handler_task import task_name
+
+log = logging.getLogger(__name__)
+
+#: Dispatches taken from the ledger at a time.
+BATCH = 100
+
+
+class Publisher:
+    """Sends what the ledger holds to the broker, as far ahead as the window allows.
+
+    Args:
+        app: the organism's application.
+        ledger: used by the publisher's thread alone, and closed by it.
+        is_stopping: set by `stop`; ends *ledger*'s waiting too.
+    """
+
+    def __init__(
+        self, app: Celery, organism: Organism, ledger: LedgerClient, is_stopping: Event
+    ) -> None:
+        self._app = app
+        self._organism = organism
+        self._ledger = ledger
+        self._is_stopping = is_stopping
+        self._contact = _contact(app, organism, ledger)
+        self._limits = {
+            listener.name: hard_limit_s(listener.timeout_s, organism.celery.batch_budget_ms)
+            for listener in organism.listeners
+            if listener.timeout_s is not None
+        }
+        self._names: dict[str, str] = {}
+        self._connection: Any = None
+        self._producer: Any = None
+        self._unrecorded: deque[tuple[str, Dispatch, str]] = deque()
+        self._wakeup = Event()
+        self._thread: Thread | None = None
+
+    def start(self) -> None:
+        """Begin to publish."""
+        self._thread = Thread(target=self._run, name="publisher", daemon=True)
+        self._thread.start()
+        self.wake()
+
+    def wake(self) -> None:
+        """There may be dispatches to publish. Safe from any thread."""
+        self._wakeup.set()
+
+    def record(self, dispatch_id: str, dispatch: Dispatch, stream: str) -> None:
+        """Record a dispatch whose outcome *stream* awaits, then publish it. Does not block."""
+        self._unrecorded.append((dispatch_id, dispatch, stream))
+        self.wake()
+
+    def stop(self) -> None:
+        """Publish no more. Blocks until what is being sent has been, or has failed."""
+        self._is_stopping.set()
+        self.wake()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        failures = 0
+        try:
+            while not self._is_stopping.is_set():
+                self._wakeup.wait()
+                self._wakeup.clear()
+                try:
+                    is_sent = self._publish_all()
+                except BackendUnavailableError:
+                    # Only a publisher that is being stopped waits no longer.
+                    return
+                except Exception:
+                    # A fault of ours: the next dispatch must not wait for a restart.
+                    log.exception("publishing failed", extra={"action": "publish"})
+                    is_sent = False
+                failures = 0 if is_sent else failures + 1
+                if failures and not self._is_stopping.wait(pause_s(failures)):
+                    self.wake()
+        finally:
+            self._disconnect()
+            self._ledger.close()
+
+    def _publish_all(self) -> bool:
+        """Publish while there is room; false if the broker would not take it."""
+        while not self._is_stopping.is_set():
+            while self._unrecorded:
+                self._ledger.record(*self._unrecorded.popleft())
+            found = self._ledger.publishable(self._organism.celery.window, BATCH)
+            if not found:
+                return True
+            if not self._send_all(found):
+                return False
+        return True
+
+    def _send_all(self, found: Sequence[tuple[str, Dispatch]]) -> bool:
+        for index, (dispatch_id, dispatch) in enumerate(found):
+            started = time.monotonic()
+            try:
+                self._send(dispatch_id, name_of(dispatch.envelope.to))
+            except (OperationalError, OSError, self._errors()) as exc:
+                self._contact.lost(exc, since=started)
+                self._disconnect()
+                self._ledger.put_back([later for later, _ in found[index:]])
+                return False
+            if self._contact.is_lost:
+                self._contact.answered()
+                # What was sent before may have been lost with the connection.
+                self._ledger.publish_again()
+        return True
+
+    def _send(self, dispatch_id: str, listener: str) -> None:
+        if self._producer is None:
+            self._connect()
+        name = self._names.setdefault(listener, task_name(self._organism, listener))
+        self._app.send_task(
+            name,
+            args=([dispatch_id],),
+            task_id=dispatch_id,
+            producer=self._producer,
+            retry=False,
+            ignore_result=True,
+            argsrepr="()",
+            kwargsrepr="{}",
+            time_limit=self._limits.get(listener),
+            confirm_timeout=TIMEOUT_S,
+        )
+
+    def _connect(self) -> None:
+        self._connection = self._app.connection_for_write()
+        self._connection.ensure_connection(
+            max_retries=1, timeout=TIMEOUT_S, reraise_as_library_errors=False
+        )
+        self._producer = self._app.amqp.Producer(self._connection)
+
+    def _disconnect(self) -> None:
+        connection, self._connection, self._producer = self._connection, None, None
+        if connection is not None:
+            try:
+                connection.close()
+            except Exception as exc:  # noqa: BLE001 - it is gone, one way or another
+                log.debug("broker connection not closed", extra={"reason": exc})
+
+    def _errors(self) -> Any:
+        """What this broker's library raises when it can't be reached."""
+        if self._connection is None:
+            return OperationalError
+        return self._connection.connection_errors + self._connection.channel_errors
+
+
+def _contact(app: Celery, organism: Organism, ledger: LedgerClient) -> Contact:
+    """Whether the broker is there; one with the ledger's where both are one server."""
+    if not organism.celery.broker_url:
+        return ledger.contact
+    # Its password is left out of this.
+    return contact_with(app.connection_for_write().as_uri(), "broker")

@@ -1,0 +1,145 @@
+"""What a worker's main process does beside Celery's own work: a thread that keeps the ledger.
+
+It renews the worker's lease, puts back what dead processes held, and sees to it that a
+worker told to stop does.
+"""
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterable
+from threading import Event, Thread
+from typing import Any
+
+from backends.errors import BackendError, BackendUnavailableError
+from backends.redis.ledger import LedgerClient
+from pipeline.organism import Organism
+from pipeline.stations import codec_of, stations_of
+from tasks.identity import new_worker_id
+
+log = logging.getLogger(__name__)
+
+#: Seconds a worker that holds no more work may take to end by itself.
+PATIENCE_S = 2.0
+
+
+class Supervisor:
+    """Keeps one worker's lease; made in the worker's main process."""
+
+    def __init__(self, organism: Organism) -> None:
+        self._organism = organism
+        self._worker = new_worker_id()
+        codec = codec_of(organism)
+        self._advert: dict[str, str | int] = {
+            f"f{station.fingerprint}": 1 for station in stations_of(organism, codec).values()
+        }
+        self._is_over = Event()
+        terms = organism.celery.terms
+        self._ledger = LedgerClient(organism.backend, codec, terms, is_stopping=self._is_over)
+        self._beat_s = terms.beat_s
+        self._wakeup = Event()
+        self._thread: Thread | None = None
+        self._pool: Any = None
+        self._unknown: list[str] = []
+        #: When this worker was told to stop; 0 until then.
+        self._told_at = 0.0
+        self._has_handed_over = False
+        self._last_signal_at = 0.0
+
+    def start(self, pool: Any, node: str) -> None:
+        """Take a lease and go on renewing it, in a thread."""
+        self._pool = pool
+        self._advert |= {"node": node, "pid": os.getpid()}
+        self._thread = Thread(target=self._run, name="supervisor", daemon=True)
+        self._thread.start()
+
+    def hurry(self) -> None:
+        """A process may have died. Safe from any thread, and from a signal's handler."""
+        self._wakeup.set()
+
+    def refuse(self, dispatch_ids: Iterable[str]) -> None:
+        """Messages came for a listener this worker does not know."""
+        self._unknown.extend(dispatch_ids)
+        self.hurry()
+
+    def retire(self) -> None:
+        """The worker was told to stop: it takes nothing more."""
+        self._told_at = self._told_at or time.monotonic()
+        self.hurry()
+
+    def stop(self) -> None:
+        """Give back whatever the worker holds, and its lease."""
+        self._is_over.set()
+        self.hurry()
+        if self._thread is not None:
+            self._thread.join()
+        try:
+            given_back = self._ledger.leave(self._worker)
+            log.info("worker left", extra={"action": "leave", "count": given_back})
+        except BackendError as exc:
+            log.warning("worker left without word", extra={"action": "leave", "reason": str(exc)})
+        finally:
+            self._ledger.close()
+
+    def _run(self) -> None:
+        pause_s = 0.0
+        while True:
+            self._wakeup.wait(pause_s)
+            self._wakeup.clear()
+            if self._is_over.is_set():
+                return
+            started = time.monotonic()
+            try:
+                self._tick()
+                pause_s = self._beat_s
+                self._ledger.contact.answered()
+            except BackendUnavailableError as exc:
+                self._ledger.contact.lost(exc, since=started)
+                pause_s = min(self._beat_s, 1.0)
+            except Exception:
+                # The lease is worth more than whatever this was.
+                log.exception("supervision failed", extra={"action": "beat"})
+                pause_s = self._beat_s
+            if self._told_at:
+                self._see_to_the_end()
+                pause_s = min(pause_s, PATIENCE_S / 4)
+
+    def _tick(self) -> None:
+        processes = 0 if self._told_at else len(self._live())
+        self._ledger.beat(self._worker, self._advert | {"p": processes})
+        # In this order: what holds a dispatch was alive before it is looked for.
+        at_work = self._ledger.processes_at_work(self._worker)
+        dead = at_work - self._live()
+        if dead:
+            count = self._ledger.bury(self._worker, dead, is_counted=not self._told_at)
+            log.warning("processes died", extra={"action": "bury", "count": count})
+        if self._told_at and not self._has_handed_over:
+            self._ledger.publish_again()
+            self._has_handed_over = True
+        while self._unknown:
+            self._refuse(self._unknown.pop())
+
+    def _live(self) -> set[int]:
+        return set(self._pool.info.get("processes", ()))
+
+    def _refuse(self, dispatch_id: str) -> None:
+        owner = f"{self._worker}/{os.getpid()}"
+        (dispatch,) = self._ledger.claim(owner, [dispatch_id])
+        if dispatch is not None:
+            self._ledger.release(owner, dispatch_id, dispatch.fingerprint)
+
+    def _see_to_the_end(self) -> None:
+        """Ask again, and more firmly, once nothing runs any more or the grace period is over."""
+        now = time.monotonic()
+        is_overdue = now - self._told_at > self._organism.celery.grace_s
+        is_done = now - self._told_at > PATIENCE_S and self._is_idle()
+        if (is_overdue or is_done) and now - self._last_signal_at > PATIENCE_S:
+            self._last_signal_at = now
+            os.kill(os.getpid(), signal.SIGQUIT)
+
+    def _is_idle(self) -> bool:
+        try:
+            return not self._ledger.processes_at_work(self._worker)
+        except BackendError:
+            return False

@@ -1,0 +1,83 @@
+"""Ties supervision and the runtime to Celery's signals, which only a worker sends."""
+
+from typing import Any
+
+from celery import signals
+
+from pipeline.organism import Organism
+from tasks.lifeline import Lifeline
+from tasks.runtime import runtime_of
+from tasks.supervision import Supervisor
+
+#: Pools whose processes can be watched, and whose handlers can be stopped.
+POOLS = ("prefork", "solo")
+
+
+def supervise(organism: Organism) -> None:
+    """Have every worker that starts in this process supervised."""
+    hooks = _Hooks(organism)
+    signals.worker_init.connect(hooks.on_init, weak=False)
+    signals.worker_ready.connect(hooks.on_ready, weak=False)
+    signals.worker_process_init.connect(hooks.on_process, weak=False)
+    signals.task_failure.connect(hooks.on_failure, weak=False)
+    signals.task_unknown.connect(hooks.on_unknown, weak=False)
+    signals.worker_shutting_down.connect(hooks.on_stopping, weak=False)
+    signals.worker_shutdown.connect(hooks.on_stopped, weak=False)
+
+
+class _Hooks:
+    def __init__(self, organism: Organism) -> None:
+        self._organism = organism
+        self._lifeline = Lifeline()
+        self._supervisor: Supervisor | None = None
+
+    def on_init(self, sender: Any, **_: Any) -> None:
+        """In the main process, before the pool starts."""
+        pool = sender.pool_cls.__module__.rpartition(".")[2]
+        if pool not in POOLS:
+            raise SystemExit(
+                f"a worker's pool must be {' or '.join(POOLS)}, not {pool}: in no other can"
+                " a death be noticed, or a handler be stopped in time"
+            )
+        self._lifeline.open()
+        self._supervisor = Supervisor(self._organism)
+
+    def on_ready(self, sender: Any, **_: Any) -> None:
+        """In the main process, when it begins to take messages."""
+        if self._supervisor is not None:
+            self._supervisor.start(sender.pool, sender.hostname)
+
+    def on_process(self, **_: Any) -> None:
+        """In each process of the pool, before its first task."""
+        self._lifeline.follow()
+        runtime_of(self._organism)
+
+    def on_failure(self, **_: Any) -> None:
+        """A task failed; in the main process, because its process died."""
+        if self._supervisor is not None:
+            self._supervisor.hurry()
+
+    def on_unknown(self, message: Any, **_: Any) -> None:
+        """A message came that names no task of this worker."""
+        if self._supervisor is not None:
+            self._supervisor.refuse(_ids_in(message))
+
+    def on_stopping(self, **_: Any) -> None:
+        """The worker was told to stop."""
+        if self._supervisor is not None:
+            self._supervisor.retire()
+
+    def on_stopped(self, **_: Any) -> None:
+        """The worker's pool has ended."""
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is not None:
+            supervisor.stop()
+
+
+def _ids_in(message: Any) -> list[str]:
+    """The dispatches a message names; none if it is no message of ours."""
+    try:
+        (dispatch_ids,), *_ = message.payload
+    except (TypeError, ValueError):
+        return []
+    return [each for each in dispatch_ids if isinstance(each, str)]
