@@ -31,7 +31,9 @@ end
 
 -- What no pump or worker has taken yet.
 local function waiting()
-  local taken = redis.call('XPENDING', INBOX, GROUP)[1]
+  -- Without a pump there is no group.
+  local pending = redis.pcall('XPENDING', INBOX, GROUP)
+  local taken = pending.err and 0 or pending[1]
   return redis.call('XLEN', INBOX) - taken + redis.call('LLEN', READY) + redis.call('ZCARD', DELAYED)
 end
 
