@@ -41,7 +41,7 @@ class Contact:
         """True between a failure and the next answer."""
         return self._is_lost
 
-    def lost(self, reason: Exception, *, since: float) -> None:
+    def lost(self, reason: BaseException, *, since: float) -> None:
         """It did not answer what was sent at *since* (`time.monotonic`)."""
         with self._lock:
             # What was sent before it came back says nothing about now.

@@ -106,8 +106,9 @@ class Engine:
         # Those behind the same gates wait in one lane.
         lane = self._lanes.setdefault(gates, Lane(gates))
         ledger = self._ledger_for(name, executor)
+        dispatcher = executor if isinstance(executor, Dispatcher) else None
         listener_id = self.roster.add(listener)
-        self._places[listener_id] = Place(Station(listener), executor, lane, ledger)
+        self._places[listener_id] = Place(Station(listener), executor, lane, ledger, dispatcher)
 
     def _instruct(self) -> None:
         instruct({key: place.station for key, place in self._places.items()}, self.roster)

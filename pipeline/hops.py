@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from backends.mailbox import Envelope, Gathering, Ledger, Mailbox, Returned, Work
 from pipeline.announcer import Announcer, fields
 from pipeline.errors import PipelineError
-from pipeline.executors.protocol import Executor
+from pipeline.executors.protocol import Dispatcher, Executor
 from pipeline.messages import ErrorCode
 from pipeline.roster import name_of
 from pipeline.scheduling import Lane, Order, ReadyQueue
@@ -36,6 +36,8 @@ class Place(NamedTuple):
     lane: "Lane[Turn]"
     #: Where hops are handed over, if the executor's workers are elsewhere.
     ledger: Ledger | None = None
+    #: The executor, if its workers are elsewhere.
+    dispatcher: Dispatcher | None = None
 
 
 Turn = tuple[Place, Envelope]
@@ -125,6 +127,8 @@ class HopRunner:
             reason = f"no listener is called {name_of(envelope.to)!r}"
             return _guarded(self._settler.undeliverable(envelope, reason), envelope)
         if isinstance(work, Returned):
+            if place.dispatcher is not None and work.hop is not None:
+                place.dispatcher.observe(place.station.listener.name, work.hop.duration_s)
             return _guarded(self._settler.returned(place.station, work), envelope)
         if place.ledger is not None:
             self._announcer.started(work)

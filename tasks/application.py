@@ -51,5 +51,5 @@ def app_from_environment() -> Celery:
         )
     app = create_app(organism)
     app.set_current()
-    supervise(organism)
+    supervise(app, organism)
     return app

@@ -53,6 +53,11 @@ class CeleryExecutor:
         if self._publisher is not None:
             self._publisher.wake()
 
+    def observe(self, listener: str, duration_s: float) -> None:
+        """A handler ran for so long."""
+        if self._publisher is not None:
+            self._publisher.pace.observe(listener, duration_s)
+
     async def run(self, call: Call) -> Outcome:
         """Run one handler on whichever worker is free, outside any conversation.
 

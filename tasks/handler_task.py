@@ -1,17 +1,11 @@
 """The Celery tasks: one for each listener that runs on workers, named after it."""
 
 from celery import Celery, Task
-from celery.exceptions import Ignore
 
 from pipeline.organism import Organism
-from pipeline.worker import Failed
 from tasks.runtime import runtime_of
 
 EXECUTOR = "celery"
-
-
-class HandlerFailedError(Exception):
-    """A handler failed; its text is the error's code, and tells nothing of the payload."""
 
 
 def task_name(organism: Organism, listener: str) -> str:
@@ -33,23 +27,14 @@ def register_handlers(app: Celery, organism: Organism) -> None:
 class HandlerTask(Task):  # type: ignore[misc]  # celery has no types
     """Runs the dispatches that a message names, in a worker's process."""
 
-    throws = (HandlerFailedError,)
+    #: Each run tells of itself; see `tasks.events`.
+    send_events = False
 
     def __init__(self, organism: Organism, listener: str) -> None:
         self.name = task_name(organism, listener)
         self._organism = organism
 
-    def run(self, dispatch_ids: list[str]) -> None:
-        """Run them.
-
-        Raises:
-            HandlerFailedError: one of them failed. Its answer is on its way; this is for
-                those who watch.
-            Ignore: there was nothing to run: a copy, or work that another worker must do.
-        """
-        outcomes = runtime_of(self._organism).run(dispatch_ids)
-        codes = [outcome.error.code for outcome in outcomes if isinstance(outcome, Failed)]
-        if codes:
-            raise HandlerFailedError(str(codes[0]))
-        if not any(outcomes):
-            raise Ignore
+    def run(self, batch_ids: str) -> None:
+        """Run them. What comes of each goes to the ledger, not to Celery."""
+        runtime = runtime_of(self.app, self._organism, self.request.hostname)
+        runtime.run(self.name, batch_ids)

@@ -1,9 +1,43 @@
-"""Who holds a claim: a worker, and a process of it."""
+"""Who holds a claim: a worker, and a process of it; and what that process runs right now."""
 
+import mmap
 import os
 from uuid import uuid4
 
 _VARIABLE = "PUMP_WORKER_ID"
+#: Places for notes, and bytes of each; processes that would share a place overwrite it.
+_PLACES, _SIZE = 4096, 128
+
+
+class Notes:
+    """A page that a worker's processes share: each writes what it runs, for the day it dies.
+
+    Made by the main process before it forks; without a fork nobody shares it, and nobody knows.
+    """
+
+    def __init__(self) -> None:
+        self._page = mmap.mmap(-1, _PLACES * _SIZE)
+
+    def running(self, dispatch_id: str) -> None:
+        """This process begins to run a dispatch; empty when it has ended."""
+        pid = os.getpid()
+        note = f"{pid} {dispatch_id}".encode()[: _SIZE - 1] + b"\n"
+        start = pid % _PLACES * _SIZE
+        self._page[start : start + len(note)] = note
+
+    def of(self, pid: int) -> str:
+        """What a process was running; empty if it told nothing."""
+        start = pid % _PLACES * _SIZE
+        owner, _, running = self._page[start : start + _SIZE].partition(b"\n")[0].partition(b" ")
+        return running.decode() if owner == str(pid).encode() else ""
+
+
+_notes = Notes()
+
+
+def worker_notes() -> Notes:
+    """The page of this process's worker."""
+    return _notes
 
 
 def new_worker_id() -> str:

@@ -6,23 +6,26 @@ from collections import deque
 from collections.abc import Sequence
 from threading import Event, Thread
 from typing import Any
+from uuid import uuid4
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 
 from backends.contact import Contact, contact_with, pause_s
 from backends.errors import BackendUnavailableError
-from backends.redis.ledger import LedgerClient
+from backends.redis.ledger import Batch, LedgerClient
 from backends.redis.records import Dispatch
 from pipeline.organism import Organism
 from pipeline.roster import name_of
 from tasks.broker import TIMEOUT_S, hard_limit_s
+from tasks.events import EventWriter, sent_event
 from tasks.handler_task import task_name
+from tasks.pace import Pace
 
 log = logging.getLogger(__name__)
 
 #: Dispatches taken from the ledger at a time.
-BATCH = 100
+MOST = 1000
 
 
 class Publisher:
@@ -47,10 +50,13 @@ class Publisher:
             for listener in organism.listeners
             if listener.timeout_s is not None
         }
-        self._names: dict[str, str] = {}
+        #: What is known of the handlers' durations.
+        self.pace = Pace(organism.celery.batch_budget_ms / 1000)
+        self._queue = organism.celery.queue
         self._connection: Any = None
         self._producer: Any = None
-        self._unrecorded: deque[tuple[str, Dispatch, str]] = deque()
+        self._events: Any = None
+        self._unrecorded: deque[tuple[str, str, Dispatch, str]] = deque()
         self._wakeup = Event()
         self._thread: Thread | None = None
 
@@ -66,7 +72,8 @@ class Publisher:
 
     def record(self, dispatch_id: str, dispatch: Dispatch, stream: str) -> None:
         """Record a dispatch whose outcome *stream* awaits, then publish it. Does not block."""
-        self._unrecorded.append((dispatch_id, dispatch, stream))
+        listener = name_of(dispatch.envelope.to)
+        self._unrecorded.append((dispatch_id, listener, dispatch, stream))
         self.wake()
 
     def stop(self) -> None:
@@ -103,22 +110,23 @@ class Publisher:
         while not self._is_stopping.is_set():
             while self._unrecorded:
                 self._ledger.record(*self._unrecorded.popleft())
-            found = self._ledger.publishable(self._organism.celery.window, BATCH)
-            if not found:
+            window = self._organism.celery.window
+            batches = self._ledger.publishable(window, MOST, self.pace.sizes())
+            if not batches:
                 return True
-            if not self._send_all(found):
+            if not self._send_all(batches):
                 return False
         return True
 
-    def _send_all(self, found: Sequence[tuple[str, Dispatch]]) -> bool:
-        for index, (dispatch_id, dispatch) in enumerate(found):
+    def _send_all(self, batches: Sequence[Batch]) -> bool:
+        for index, batch in enumerate(batches):
             started = time.monotonic()
             try:
-                self._send(dispatch_id, name_of(dispatch.envelope.to))
-            except (OperationalError, OSError, self._errors()) as exc:
+                self._send(batch)
+            except self._errors() as exc:
                 self._contact.lost(exc, since=started)
                 self._disconnect()
-                self._ledger.put_back([later for later, _ in found[index:]])
+                self._ledger.put_back(batches[index:])
                 return False
             if self._contact.is_lost:
                 self._contact.answered()
@@ -126,22 +134,25 @@ class Publisher:
                 self._ledger.publish_again()
         return True
 
-    def _send(self, dispatch_id: str, listener: str) -> None:
+    def _send(self, batch: Batch) -> None:
         if self._producer is None:
             self._connect()
-        name = self._names.setdefault(listener, task_name(self._organism, listener))
-        self._app.send_task(
+        name = task_name(self._organism, batch.listener)
+        members = batch.ids.split()
+        message = self._app.amqp.create_task_message(
+            # One that travels alone can be found, and revoked, by its own id.
+            batch.ids if len(members) == 1 else uuid4().hex,
             name,
-            args=([dispatch_id],),
-            task_id=dispatch_id,
-            producer=self._producer,
-            retry=False,
-            ignore_result=True,
+            args=(batch.ids,),
             argsrepr="()",
             kwargsrepr="{}",
-            time_limit=self._limits.get(listener),
-            confirm_timeout=TIMEOUT_S,
+            ignore_result=True,
+            time_limit=self._limits.get(batch.listener),
         )
+        self._app.amqp.send_task_message(
+            self._producer, name, message, retry=False, confirm_timeout=TIMEOUT_S
+        )
+        self._events.write([sent_event(each, name, self._queue) for each in members])
 
     def _connect(self) -> None:
         self._connection = self._app.connection_for_write()
@@ -149,6 +160,7 @@ class Publisher:
             max_retries=1, timeout=TIMEOUT_S, reraise_as_library_errors=False
         )
         self._producer = self._app.amqp.Producer(self._connection)
+        self._events = EventWriter(self._app, self._connection)
 
     def _disconnect(self) -> None:
         connection, self._connection, self._producer = self._connection, None, None
@@ -158,11 +170,12 @@ class Publisher:
             except Exception as exc:  # noqa: BLE001 - it is gone, one way or another
                 log.debug("broker connection not closed", extra={"reason": exc})
 
-    def _errors(self) -> Any:
-        """What this broker's library raises when it can't be reached."""
+    def _errors(self) -> tuple[type[BaseException], ...]:
+        """What is raised when the broker can't be reached; partly its own library's."""
         if self._connection is None:
-            return OperationalError
-        return self._connection.connection_errors + self._connection.channel_errors
+            return OperationalError, OSError
+        own = (*self._connection.connection_errors, *self._connection.channel_errors)
+        return OperationalError, OSError, *own
 
 
 def _contact(app: Celery, organism: Organism, ledger: LedgerClient) -> Contact:

@@ -3,13 +3,13 @@
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+from threading import Lock
 
+from celery import Celery
 from msgspec import msgpack, structs
 
 from backends import create_backend
 from backends.contact import contact_with
-from backends.errors import BackendError
 from backends.mailbox import Envelope
 from backends.redis.ledger import LedgerClient
 from backends.redis.records import Dispatch
@@ -18,11 +18,13 @@ from pipeline.context_buffer import ContextBuffer, use_context_buffer
 from pipeline.messages import ErrorCode
 from pipeline.organism import Organism
 from pipeline.roster import name_of
-from pipeline.station import hop_of
+from pipeline.station import Station, hop_of
 from pipeline.stations import codec_of, stations_of
 from pipeline.thread_registry import ThreadRegistry, use_registry
-from pipeline.worker import Call, Completed, Outcome, TimeLimitError, run_handler
-from tasks.identity import owner_id
+from pipeline.worker import Call, Completed, Failed, Outcome, TimeLimitError, run_handler
+from tasks.batch import Batch, BatchKeeper
+from tasks.events import EventSender, failed_event, received_event, started_event, succeeded_event
+from tasks.identity import owner_id, worker_notes
 from tasks.time_limit import TimeLimit
 
 log = logging.getLogger(__name__)
@@ -31,7 +33,7 @@ log = logging.getLogger(__name__)
 class Runtime:
     """Claims dispatches, runs their handlers, hands their outcomes in. Used by one thread."""
 
-    def __init__(self, organism: Organism) -> None:
+    def __init__(self, app: Celery, organism: Organism, node: str) -> None:
         # The worker's main process says when Redis is away; one voice is enough.
         logging.getLogger("backends.contact").setLevel(logging.ERROR)
         contact_with.cache_clear()
@@ -42,49 +44,76 @@ class Runtime:
         use_context_buffer(ContextBuffer(self._backend, self._codec))
         use_registry(ThreadRegistry(self._backend))
         self._ledger = LedgerClient(organism.backend, self._codec, organism.celery.terms)
+        self._budget_s = organism.celery.batch_budget_ms / 1000
+        self._max_bytes = organism.limits.max_hop_bytes
         self._loop = asyncio.Runner()
         self._limit = TimeLimit()
+        self._keeper = BatchKeeper()
+        self._events = EventSender(app, node)
+        self._notes = worker_notes()
 
-    def run(self, dispatch_ids: Sequence[str]) -> list[Outcome | None]:
-        """Run each dispatch to its end; None where there was nothing for this process to run."""
-        claimed = self._ledger.claim(self._owner, dispatch_ids)
-        return [
-            self._run(dispatch_id, dispatch) if dispatch else None
-            for dispatch_id, dispatch in zip(dispatch_ids, claimed, strict=True)
-        ]
+    def run(self, name: str, batch_ids: str) -> None:
+        """Run a batch to its end, but what is done, another's, or has to wait.
 
-    def _run(self, dispatch_id: str, dispatch: Dispatch) -> Outcome | None:
-        envelope = dispatch.envelope
-        station = self._stations.get(envelope.to)
+        Args:
+            name: of the task that carried it.
+        """
+        members = self._ledger.claim(self._owner, batch_ids)
+        self._events.send(*(received_event(each, name) for each, _ in members))
+        batch = Batch(self._ledger, self._owner, members, self._budget_s)
+        if len(members) > 1:
+            self._keeper.keep(batch)
+        try:
+            for dispatch_id, dispatch in batch.members():
+                self._run(batch, dispatch_id, dispatch)
+        finally:
+            self._keeper.keep(None)
+            self._notes.running("")
+            batch.flush()
+        for dispatch_id in batch.late:
+            log.warning("late outcome dropped", extra={"action": "complete", "id": dispatch_id})
+
+    def _run(self, batch: Batch, dispatch_id: str, dispatch: Dispatch) -> None:
+        station = self._stations.get(dispatch.envelope.to)
         if station is None or station.fingerprint != dispatch.fingerprint:
-            log.warning(
-                "dispatch refused",
-                extra={
-                    "action": "release",
-                    "listener": name_of(envelope.to),
-                    "reason": "unknown here" if station is None else "declared differently here",
-                },
-            )
-            self._ledger.release(self._owner, dispatch_id, dispatch.fingerprint)
-            return None
+            self._refuse(dispatch_id, dispatch, is_known=station is not None)
+            return
+        self._notes.running(dispatch_id)
+        self._events.send(started_event(dispatch_id))
+        outcome = self._outcome(dispatch_id, dispatch.envelope, station)
+        record = self._record(dispatch.envelope, outcome)
+        if len(record.body) > self._max_bytes:
+            text = f"its replies are larger than limits.max_hop_bytes ({self._max_bytes})"
+            call = station.call(dispatch.envelope)
+            outcome = call.failed(ErrorCode.BAD_RETURN, text, is_retryable=False)
+            record = self._record(dispatch.envelope, outcome)
+        batch.done(dispatch_id, record)
+        if isinstance(outcome, Failed):
+            self._events.send(failed_event(dispatch_id, f"HandlerFailed({outcome.error.code})"))
+        else:
+            self._events.send(succeeded_event(dispatch_id, outcome.duration_s))
+
+    def _refuse(self, dispatch_id: str, dispatch: Dispatch, *, is_known: bool) -> None:
+        log.warning(
+            "dispatch refused",
+            extra={
+                "action": "release",
+                "listener": name_of(dispatch.envelope.to),
+                "reason": "declared differently here" if is_known else "unknown here",
+            },
+        )
+        self._ledger.release(self._owner, [dispatch_id], dispatch.fingerprint)
+
+    def _outcome(self, dispatch_id: str, envelope: Envelope, station: Station) -> Outcome:
         call = station.call(envelope)
         try:
             with self._limit.watch(call, lambda late: self._give_up(dispatch_id, envelope, late)):
-                outcome = self._outcome(call)
+                return self._run_call(call)
         except TimeLimitError:
             # It struck after the handler's last step.
-            outcome = call.overran(call.timeout_s or 0.0)
-        try:
-            is_first = self._hand_in(self._ledger, dispatch_id, envelope, outcome)
-        except BackendError as exc:
-            text = f"its outcome can't be stored: {exc}"
-            outcome = call.failed(ErrorCode.BAD_RETURN, text, is_retryable=False)
-            is_first = self._hand_in(self._ledger, dispatch_id, envelope, outcome)
-        if not is_first:
-            log.warning("late outcome dropped", extra={"action": "complete", "id": dispatch_id})
-        return outcome
+            return call.overran(call.timeout_s or 0.0)
 
-    def _outcome(self, call: Call) -> Outcome:
+    def _run_call(self, call: Call) -> Outcome:
         try:
             return self._loop.run(run_handler(call, self._codec))
         except TimeLimitError:
@@ -95,27 +124,27 @@ class Runtime:
 
     def _give_up(self, dispatch_id: str, envelope: Envelope, outcome: Outcome) -> None:
         """The handler can't be stopped: say so in its place, from another thread."""
-        ledger = self._ledger.twin()
-        self._hand_in(ledger, dispatch_id, envelope, outcome)
+        self._ledger.twin().complete(self._owner, {dispatch_id: self._record(envelope, outcome)})
+        self._events.send(failed_event(dispatch_id, "HandlerFailed(timeout)"))
 
-    def _hand_in(
-        self, ledger: LedgerClient, dispatch_id: str, envelope: Envelope, outcome: Outcome
-    ) -> bool:
+    def _record(self, envelope: Envelope, outcome: Outcome) -> Record:
         hop = hop_of(envelope, self._codec, outcome)
         if isinstance(outcome, Completed):
+            # Only what may be tried again is needed again.
             envelope = structs.replace(envelope, payload=b"")
-        return ledger.complete(
-            self._owner, dispatch_id, Record(envelope, msgpack.encode(outcome), hop)
-        )
+        return Record(envelope, msgpack.encode(outcome), hop)
 
 
 _runtimes: dict[int, Runtime] = {}
+_making = Lock()
 
 
-def runtime_of(organism: Organism) -> Runtime:
+def runtime_of(app: Celery, organism: Organism, node: str) -> Runtime:
     """This process's own; made at the first call."""
-    # What a process inherited from its parent is not its own.
-    if os.getpid() not in _runtimes:
-        _runtimes.clear()
-        _runtimes[os.getpid()] = Runtime(organism)
-    return _runtimes[os.getpid()]
+    runtime = _runtimes.get(os.getpid())
+    if runtime is None:
+        with _making:
+            # What a process inherited from its parent is not its own.
+            _runtimes.clear()
+            runtime = _runtimes[os.getpid()] = Runtime(app, organism, node)
+    return runtime

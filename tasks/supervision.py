@@ -12,11 +12,14 @@ from collections.abc import Iterable
 from threading import Event, Thread
 from typing import Any
 
+from celery import Celery
+
 from backends.errors import BackendError, BackendUnavailableError
 from backends.redis.ledger import LedgerClient
 from pipeline.organism import Organism
 from pipeline.stations import codec_of, stations_of
-from tasks.identity import new_worker_id
+from tasks.events import EventSender, failed_event
+from tasks.identity import new_worker_id, worker_notes
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +30,12 @@ PATIENCE_S = 2.0
 class Supervisor:
     """Keeps one worker's lease; made in the worker's main process."""
 
-    def __init__(self, organism: Organism) -> None:
+    def __init__(self, app: Celery, organism: Organism, node: str) -> None:
         self._organism = organism
         self._worker = new_worker_id()
+        self._app, self._node = app, node
+        self._events: EventSender | None = None
+        self._notes = worker_notes()
         codec = codec_of(organism)
         self._advert: dict[str, str | int] = {
             f"f{station.fingerprint}": 1 for station in stations_of(organism, codec).values()
@@ -47,10 +53,11 @@ class Supervisor:
         self._has_handed_over = False
         self._last_signal_at = 0.0
 
-    def start(self, pool: Any, node: str) -> None:
+    def start(self, pool: Any) -> None:
         """Take a lease and go on renewing it, in a thread."""
         self._pool = pool
-        self._advert |= {"node": node, "pid": os.getpid()}
+        self._advert |= {"node": self._node, "pid": os.getpid()}
+        self._events = EventSender(self._app, self._node)
         self._thread = Thread(target=self._run, name="supervisor", daemon=True)
         self._thread.start()
 
@@ -112,22 +119,27 @@ class Supervisor:
         at_work = self._ledger.processes_at_work(self._worker)
         dead = at_work - self._live()
         if dead:
-            count = self._ledger.bury(self._worker, dead, is_counted=not self._told_at)
-            log.warning("processes died", extra={"action": "bury", "count": count})
+            self._bury({pid: self._notes.of(pid) for pid in dead})
         if self._told_at and not self._has_handed_over:
             self._ledger.publish_again()
             self._has_handed_over = True
         while self._unknown:
             self._refuse(self._unknown.pop())
 
+    def _bury(self, dead: dict[int, str]) -> None:
+        count = self._ledger.bury(self._worker, dead, is_counted=not self._told_at)
+        log.warning("processes died", extra={"action": "bury", "count": count})
+        if self._events is not None:
+            reason = "WorkerLostError('the process that ran it died')"
+            self._events.send(*(failed_event(each, reason) for each in dead.values() if each))
+
     def _live(self) -> set[int]:
         return set(self._pool.info.get("processes", ()))
 
     def _refuse(self, dispatch_id: str) -> None:
         owner = f"{self._worker}/{os.getpid()}"
-        (dispatch,) = self._ledger.claim(owner, [dispatch_id])
-        if dispatch is not None:
-            self._ledger.release(owner, dispatch_id, dispatch.fingerprint)
+        for claimed, dispatch in self._ledger.claim(owner, dispatch_id):
+            self._ledger.release(owner, [claimed], dispatch.fingerprint)
 
     def _see_to_the_end(self) -> None:
         """Ask again, and more firmly, once nothing runs any more or the grace period is over."""

@@ -6,11 +6,12 @@ from a timer signal. Code that hears neither loses its process.
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Condition, Thread
 from types import FrameType
+from typing import NamedTuple
 
 from pipeline.worker import Call, Failed, TimeLimitError
 
@@ -22,11 +23,22 @@ SIGNALS_TURN_S = 2.0
 EXIT_CODE = 75
 
 
+class _Run(NamedTuple):
+    call: Call
+    started: float
+    ends_at: float
+    give_up: Callable[[Failed], object]
+
+
 class TimeLimit:
     """The clock of one process's main thread."""
 
     def __init__(self) -> None:
         signal.signal(signal.SIGALRM, _strike)
+        self._run: _Run | None = None
+        self._changed = Condition()
+        self._sleeps_until = 0.0
+        self._thread: Thread | None = None
 
     @contextmanager
     def watch(self, call: Call, give_up: Callable[[Failed], object]) -> Iterator[None]:
@@ -41,29 +53,42 @@ class TimeLimit:
         if call.timeout_s is None:
             yield
             return
-        is_over = threading.Event()
-        last_resort = threading.Thread(
-            target=_outwait, args=(call, is_over, give_up), name="time limit", daemon=True
-        )
-        last_resort.start()
-        signal.setitimer(signal.ITIMER_REAL, call.timeout_s + LOOPS_TURN_S)
+        limit_s = call.timeout_s + LOOPS_TURN_S
+        now = time.monotonic()
+        self._expect(_Run(call, now, now + limit_s + SIGNALS_TURN_S, give_up))
+        signal.setitimer(signal.ITIMER_REAL, limit_s)
         try:
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            is_over.set()
+            self._run = None
+
+    def _expect(self, run: _Run) -> None:
+        self._run = run
+        if self._thread is None:
+            self._thread = Thread(target=self._last_resort, name="time limit", daemon=True)
+            self._thread.start()
+        elif run.ends_at < self._sleeps_until:
+            with self._changed:
+                self._changed.notify()
+
+    def _last_resort(self) -> None:
+        while True:
+            run = self._run
+            now = time.monotonic()
+            if run is not None and now >= run.ends_at:
+                try:
+                    run.give_up(run.call.overran(now - run.started))
+                finally:
+                    if self._run is run:
+                        os._exit(EXIT_CODE)
+                continue
+            with self._changed:
+                # What begins later ends later, or wakes us.
+                wait_s = run.ends_at - now if run is not None else SIGNALS_TURN_S
+                self._sleeps_until = now + wait_s
+                self._changed.wait(wait_s)
 
 
 def _strike(_number: int, _frame: FrameType | None) -> None:
     raise TimeLimitError
-
-
-def _outwait(call: Call, is_over: threading.Event, give_up: Callable[[Failed], object]) -> None:
-    started = time.monotonic()
-    if is_over.wait((call.timeout_s or 0.0) + LOOPS_TURN_S + SIGNALS_TURN_S):
-        return
-    try:
-        give_up(call.overran(time.monotonic() - started))
-    finally:
-        if not is_over.is_set():
-            os._exit(EXIT_CODE)

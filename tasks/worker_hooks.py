@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from celery import signals
+from celery import Celery, signals
 
 from pipeline.organism import Organism
 from tasks.lifeline import Lifeline
@@ -13,9 +13,9 @@ from tasks.supervision import Supervisor
 POOLS = ("prefork", "solo")
 
 
-def supervise(organism: Organism) -> None:
-    """Have every worker that starts in this process supervised."""
-    hooks = _Hooks(organism)
+def supervise(app: Celery, organism: Organism) -> None:
+    """Have every worker of *app* that starts in this process supervised."""
+    hooks = _Hooks(app, organism)
     signals.worker_init.connect(hooks.on_init, weak=False)
     signals.worker_ready.connect(hooks.on_ready, weak=False)
     signals.worker_process_init.connect(hooks.on_process, weak=False)
@@ -26,8 +26,10 @@ def supervise(organism: Organism) -> None:
 
 
 class _Hooks:
-    def __init__(self, organism: Organism) -> None:
+    def __init__(self, app: Celery, organism: Organism) -> None:
+        self._app = app
         self._organism = organism
+        self._node = ""
         self._lifeline = Lifeline()
         self._supervisor: Supervisor | None = None
 
@@ -40,17 +42,18 @@ class _Hooks:
                 " a death be noticed, or a handler be stopped in time"
             )
         self._lifeline.open()
-        self._supervisor = Supervisor(self._organism)
+        self._node = sender.hostname
+        self._supervisor = Supervisor(self._app, self._organism, self._node)
 
     def on_ready(self, sender: Any, **_: Any) -> None:
         """In the main process, when it begins to take messages."""
         if self._supervisor is not None:
-            self._supervisor.start(sender.pool, sender.hostname)
+            self._supervisor.start(sender.pool)
 
     def on_process(self, **_: Any) -> None:
         """In each process of the pool, before its first task."""
         self._lifeline.follow()
-        runtime_of(self._organism)
+        runtime_of(self._app, self._organism, self._node)
 
     def on_failure(self, **_: Any) -> None:
         """A task failed; in the main process, because its process died."""
@@ -77,7 +80,7 @@ class _Hooks:
 def _ids_in(message: Any) -> list[str]:
     """The dispatches a message names; none if it is no message of ours."""
     try:
-        (dispatch_ids,), *_ = message.payload
-    except (TypeError, ValueError):
+        (batch_ids,), *_ = message.payload
+        return [str(each) for each in batch_ids.split()]
+    except (AttributeError, TypeError, ValueError):
         return []
-    return [each for each in dispatch_ids if isinstance(each, str)]

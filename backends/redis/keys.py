@@ -10,6 +10,30 @@ prefixes never share a key, even where one begins with the other.
 | `i:threads` | sorted set | threads that have slots, by the moment they end |
 | `i:links` | sorted set | linked uuids, by the moment they end |
 
+A pump over Redis has these besides:
+
+| Key | Type | Holds |
+|---|---|---|
+| `s:inbox` | stream | messages, ended dispatches, finished scatters; group `pump` |
+| `s:<pump>` | stream | answers and ends of the conversations this pump began |
+| `v:<conversation>` | hash | everything about one conversation; see `conversations.lua` |
+| `n:<message id>` | string | the conversation that was opened with this id |
+| `i:open`, `i:closed` | sorted set | conversations, by the moment they opened or closed |
+| `i:delayed`, `l:delayed` | sorted set, hash | messages to be tried again: when, and the record |
+| `i:alive` | sorted set | `p:<pump>` and `w:<worker>`, by the moment the lease ends |
+| `w:<worker>` | hash | what a worker tells of itself: processes `p`, fingerprints `f…` |
+| `l:dispatches` | hash | the sealed record of each dispatch |
+| `l:ready` | list | dispatches to publish, oldest first |
+| `l:published` | sorted set | published and unclaimed, by the moment in microseconds |
+| `l:mark` | string | when the latest claimed one was published |
+| `l:claims` | hash | dispatch to `worker/process` |
+| `l:deaths` | hash | dispatch to the processes it has killed |
+| `l:parked` | hash | dispatches no live worker can run: what is needed, since when |
+| `l:streams` | hash | dispatch to the stream its outcome goes to, if not the inbox |
+| `l:letters`, `i:letters` | hash, sorted set | dead letters, and when they died |
+| `l:counts` | hash | how often things have happened, for those who watch |
+| `l:quarantine` | list | what was found and is none of ours, cut short |
+
 A link is empty or `=` and the chain. Moments are milliseconds by Redis's clock;
 `NEVER` stands for none. Each key expires when the last thing in it ends.
 """

@@ -6,10 +6,10 @@ Synchronous, one connection, used from one thread.
 import logging
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from threading import Event
-from typing import Any
+from typing import Any, NamedTuple
 
 from backends.codec import Codec
 from backends.contact import contact_with, pause_s
@@ -29,6 +29,14 @@ from backends.redis.streams import (
 from backends.terms import Terms
 
 log = logging.getLogger(__name__)
+
+
+class Batch(NamedTuple):
+    """Dispatches of one listener that travel in one message."""
+
+    listener: str
+    #: Joined by spaces.
+    ids: str
 
 
 class LedgerClient:
@@ -63,53 +71,60 @@ class LedgerClient:
         """The same on a connection of its own, for another thread."""
         return LedgerClient(self._config, self._codec, self.terms, is_stopping=self._is_stopping)
 
-    def record(self, dispatch_id: str, dispatch: Dispatch, stream: str) -> None:
+    def record(self, dispatch_id: str, listener: str, dispatch: Dispatch, stream: str) -> None:
         """Record a dispatch whose outcome this stream awaits."""
         record = self._records.dispatch(dispatch_id, dispatch)
-        self._run("dispatch", "", escape(dispatch_id), record, stream)
+        self._run("dispatch", "", escape(dispatch_id), listener, record, stream)
 
-    def publishable(self, window: int, most: int) -> list[tuple[str, Dispatch]]:
+    def publishable(self, window: int, most: int, sizes: Mapping[str, int]) -> list[Batch]:
         """Take what may be published now, oldest first; to be published, or put back.
 
         Args:
-            window: most messages unclaimed for each live pool process.
+            window: most unclaimed batches for each live pool process.
+            most: dispatches of this call.
+            sizes: of listeners that may have more than one in a batch, how many.
         """
-        found = iter(self._run("publish", window, most))
-        opened = (
-            (unescape(raw), self._opened(unescape(raw), record))
-            for raw, record in zip(found, found, strict=True)
-        )
-        return [(dispatch_id, dispatch) for dispatch_id, dispatch in opened if dispatch]
+        told = [part for pair in sizes.items() for part in pair]
+        found = iter(self._run("publish", window, most, *told))
+        return [
+            Batch(listener.decode(), unescape(ids))
+            for listener, ids in zip(found, found, strict=True)
+        ]
 
-    def put_back(self, dispatch_ids: Iterable[str]) -> None:
+    def put_back(self, batches: Iterable[Batch]) -> None:
         """The broker did not take these."""
-        self._run("unpublish", *map(escape, dispatch_ids))
+        self._run("unpublish", *(escape(batch.ids) for batch in batches))
 
     def publish_again(self) -> int:
         """Have all that nobody has claimed published again; how much that is."""
         return int(self._run("again"))
 
-    def claim(self, owner: str, dispatch_ids: Sequence[str]) -> list[Dispatch | None]:
-        """Take dispatches for *owner* (`worker/process`); None for one done or another's."""
-        records = self._run("claim", owner, self.terms.lease_ms, *map(escape, dispatch_ids))
-        return [
-            self._opened(dispatch_id, record) if record else None
-            for dispatch_id, record in zip(dispatch_ids, records, strict=True)
+    def claim(self, owner: str, batch_ids: str) -> list[tuple[str, Dispatch]]:
+        """Take a batch for *owner* (`worker/process`), but what is done or another's."""
+        records = self._run("claim", owner, self.terms.lease_ms, escape(batch_ids))
+        opened = (
+            (dispatch_id, self._opened(dispatch_id, record) if record else None)
+            for dispatch_id, record in zip(batch_ids.split(), records, strict=True)
+        )
+        return [(dispatch_id, dispatch) for dispatch_id, dispatch in opened if dispatch]
+
+    def complete(self, owner: str, outcomes: Mapping[str, Outcome]) -> list[bool]:
+        """Hand in what came of claimed dispatches, by id; false for each that came too late."""
+        records = [
+            part
+            for dispatch_id, outcome in outcomes.items()
+            for part in (escape(dispatch_id), self._records.outcome(dispatch_id, outcome))
         ]
+        return [bool(each) for each in self._run("complete", owner, *records)]
 
-    def complete(self, owner: str, dispatch_id: str, outcome: Outcome) -> bool:
-        """Hand in what came of a claimed dispatch; false when it came too late."""
-        record = self._records.outcome(dispatch_id, outcome)
-        return bool(self._run("complete", owner, escape(dispatch_id), record))
-
-    def release(self, owner: str, dispatch_id: str, fingerprint: str = "") -> bool:
-        """Give a claimed dispatch back; false if it was no longer held.
+    def release(self, owner: str, dispatch_ids: Iterable[str], fingerprint: str = "") -> int:
+        """Give claimed dispatches back; how many were still held.
 
         Args:
             fingerprint: what this worker lacks; empty where another may do what this one
                 could not.
         """
-        return bool(self._run("release", owner, escape(dispatch_id), fingerprint))
+        return int(self._run("release", owner, fingerprint, *map(escape, dispatch_ids)))
 
     def beat(self, worker: str, advert: Mapping[str, str | int]) -> None:
         """Renew a worker's lease; *advert* is what it tells of itself.
@@ -130,17 +145,19 @@ class LedgerClient:
             owners = [owner.decode() for owner in self._client.hvals(f"{self._prefix}l:claims")]
         return {int(owner[len(worker) + 1 :]) for owner in owners if owner.startswith(f"{worker}/")}
 
-    def bury(self, worker: str, dead: Iterable[int], *, is_counted: bool = True) -> int:
+    def bury(self, worker: str, dead: Mapping[int, str], *, is_counted: bool = True) -> int:
         """Put back what *dead* processes of a live worker had claimed; how much that was.
 
         Args:
+            dead: each process, and the dispatch it was running; empty where nobody knows.
             is_counted: their deaths are attempts at what they ran.
 
         Raises:
             BackendUnavailableError: Redis does not answer.
         """
+        told = [part for pid, running in dead.items() for part in (pid, escape(running))]
         attempts = self.terms.max_attempts
-        return int(self._run_once("bury", worker, attempts, int(is_counted), *map(str, dead)))
+        return int(self._run_once("bury", worker, attempts, int(is_counted), *told))
 
     def leave(self, worker: str) -> int:
         """A worker ends: put back all it held, uncounted; how much that was.

@@ -15,6 +15,7 @@ from uuid import uuid4
 import msgspec
 import redis
 
+from backends.chains import COPY_MARK
 from backends.codec import Codec
 from backends.contact import contact_with, pause_s
 from backends.errors import BackendError, BackendUnavailableError, BufferFullError, CodecError
@@ -184,6 +185,8 @@ class RedisMailbox:
                 self._contact.lost(exc, since=started)
                 await asyncio.sleep(pause_s(failures))
                 continue
+            if not entries:
+                _raise_if_cancelled()
             work = [each for entry in entries for each in await self._admit(*entry)]
             self._waiting = max(0, self._waiting - len(entries))
             if work:
@@ -223,7 +226,8 @@ class RedisMailbox:
         entry = self._entries.pop(envelope.id)
         dispatch_id = dispatch_id_of(envelope)
         record = self._records.dispatch(dispatch_id, Dispatch(envelope, fingerprint))
-        await self._scripts.run("dispatch", entry, escape(dispatch_id), record, "")
+        listener = envelope.to.partition(COPY_MARK)[0]
+        await self._scripts.run("dispatch", entry, escape(dispatch_id), listener, record, "")
         self.on_publishable()
 
     async def stop(self) -> int:
@@ -276,6 +280,8 @@ class RedisMailbox:
                 self._contact.lost(exc, since=started)
                 await asyncio.sleep(pause_s(failures))
                 continue
+            if not entries:
+                _raise_if_cancelled()
             for entry, fields in entries:
                 last = entry
                 self._tell([fields[b"k"], fields[b"s"], fields[b"a"]])
@@ -386,3 +392,10 @@ class RedisMailbox:
             f"thread {unescape(thread_id)!r} is full: max_slots_per_thread is"
             f" {self._config.max_slots_per_thread}"
         )
+
+
+def _raise_if_cancelled() -> None:
+    """End this task if it was cancelled: a blocking read may return as if it had not been."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

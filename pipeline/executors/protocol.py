@@ -42,3 +42,7 @@ class Dispatcher(Executor, Protocol):
     def wake(self) -> None:
         """There may be dispatches to publish. Safe from any thread."""
         ...
+
+    def observe(self, listener: str, duration_s: float) -> None:
+        """A handler of *listener* ran for so long, wherever it was."""
+        ...

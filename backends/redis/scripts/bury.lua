@@ -1,10 +1,15 @@
 -- Processes of a live worker died. ARGV: worker, most attempts, 1 if their work counts as an
--- attempt, the processes. Returns how many dispatches they had.
+-- attempt, then each process and the dispatch it was running (empty: any of those it held). Returns
+-- how many dispatches they had.
 local worker, max_attempts, is_counted = arg(), numeric_arg(), arg() == '1'
-local dead = {}
+local running = {}
 while at < #ARGV do
-  dead[worker .. '/' .. arg()] = true
+  local process = worker .. '/' .. arg()
+  running[process] = arg()
 end
-local found = bury(function(owner) return dead[owner] end, is_counted, max_attempts)
+local function is_culprit(id, owner)
+  return is_counted and (running[owner] == '' or running[owner] == id)
+end
+local found = bury(function(owner) return running[owner] end, is_culprit, max_attempts)
 nudge()
 return found

@@ -1,6 +1,7 @@
 -- What the ledger's scripts share, after conversations.lua. A dispatch is recorded (its id in
 -- `l:ready`), published (in `l:published`), claimed (in `l:claims`, by worker and process) or gone;
--- its record is in `l:dispatches` until then.
+-- its listener, a line feed and its record are in `l:dispatches` until then. What is published
+-- travels in batches: ids of one listener, joined by spaces, are one member of `l:published`.
 local DISPATCHES, CLAIMS = prefix .. 'l:dispatches', prefix .. 'l:claims'
 local PUBLISHED, PARKED = prefix .. 'l:published', prefix .. 'l:parked'
 local DEATHS, MARK = prefix .. 'l:deaths', prefix .. 'l:mark'
@@ -44,9 +45,40 @@ local function can_run(fingerprint)
   return false
 end
 
+local function split(joined)
+  local ids = {}
+  for id in string.gmatch(joined, '[^ ]+') do
+    ids[#ids + 1] = id
+  end
+  return ids
+end
+
+-- Puts ids before all that wait to be published, in their order.
+local function put_first(ids)
+  for i = #ids, 1, -1 do
+    redis.call('LPUSH', READY, ids[i])
+  end
+end
+
+local function record_of(kept)
+  return string.sub(kept, string.find(kept, '\n', 1, true) + 1)
+end
+
+-- What is mostly empty is asked once.
+local some_deaths, some_streams
+local function has_deaths()
+  some_deaths = some_deaths or redis.call('EXISTS', DEATHS)
+  return some_deaths == 1
+end
+
+local function has_streams()
+  some_streams = some_streams or redis.call('EXISTS', STREAMS)
+  return some_streams == 1
+end
+
 -- Ends a dispatch: what came of it goes to the stream that awaits it, or to any pump.
 local function finish(id, ...)
-  local stream = redis.call('HGET', STREAMS, id)
+  local stream = has_streams() and redis.call('HGET', STREAMS, id)
   if stream then
     redis.call('HDEL', STREAMS, id)
     redis.call('XADD', prefix .. 's:' .. stream, 'NOMKSTREAM', '*', 'i', id, ...)
@@ -55,39 +87,43 @@ local function finish(id, ...)
   end
   redis.call('HDEL', CLAIMS, id)
   redis.call('HDEL', DISPATCHES, id)
-  redis.call('HDEL', DEATHS, id)
+  if has_deaths() then
+    redis.call('HDEL', DEATHS, id)
+  end
 end
 
 -- Ends a dispatch that no worker will finish.
 local function give_up(id, reason, history)
   redis.call('HDEL', PARKED, id)
-  finish(id, 'x', redis.call('HGET', DISPATCHES, id), 'y', reason, 'h', history)
+  finish(id, 'x', record_of(redis.call('HGET', DISPATCHES, id)), 'y', reason, 'h', history)
 end
 
--- Puts what dead processes had claimed back; counted, one that has killed too many is given up.
-local function bury(is_dead, is_counted, max_attempts)
-  local found = 0
+-- Puts what dead processes had claimed back; counted where `is_culprit` says so. One that has
+-- killed too many is given up.
+local function bury(is_dead, is_culprit, max_attempts)
+  local found, again = 0, {}
   local claims = redis.call('HGETALL', CLAIMS)
   for i = 1, #claims, 2 do
     local id, owner = claims[i], claims[i + 1]
     if is_dead(owner) then
       found = found + 1
       redis.call('HDEL', CLAIMS, id)
-      if is_counted then
+      local history = {}
+      if is_culprit(id, owner) then
         local raw = redis.call('HGET', DEATHS, id)
-        local history = raw and cmsgpack.unpack(raw) or {}
+        history = raw and cmsgpack.unpack(raw) or {}
         history[#history + 1] = {owner, integer(now)}
         redis.call('HSET', DEATHS, id, cmsgpack.pack(history))
-        if #history >= max_attempts then
-          give_up(id, 'killed', cmsgpack.pack(history))
-        else
-          redis.call('LPUSH', READY, id)
-        end
+        some_deaths = 1
+      end
+      if #history >= max_attempts then
+        give_up(id, 'killed', cmsgpack.pack(history))
       else
-        redis.call('LPUSH', READY, id)
+        again[#again + 1] = id
       end
     end
   end
+  put_first(again)
   if found > 0 then
     count('taken_over', found)
   end
@@ -96,21 +132,27 @@ end
 
 -- Publishes again what nobody has claimed; the claim makes copies harmless.
 local function publish_again(latest)
-  local ids = redis.call('ZRANGEBYSCORE', PUBLISHED, '-inf', latest, 'LIMIT', 0, 4000)
-  for i = #ids, 1, -1 do
-    redis.call('ZREM', PUBLISHED, ids[i])
-    redis.call('LPUSH', READY, ids[i])
+  local batches = redis.call('ZRANGEBYSCORE', PUBLISHED, '-inf', latest, 'LIMIT', 0, 4000)
+  local found = 0
+  for i = #batches, 1, -1 do
+    redis.call('ZREM', PUBLISHED, batches[i])
+    local ids = split(batches[i])
+    put_first(ids)
+    found = found + #ids
   end
-  if #ids > 0 then
-    count('published_again', #ids)
+  if found > 0 then
+    count('published_again', found)
   end
-  return #ids
+  return found
 end
 
 local function bury_worker(worker, is_counted, max_attempts)
   redis.call('ZREM', ALIVE, 'w:' .. worker)
   redis.call('DEL', worker_key(worker))
-  local found = bury(function(owner) return worker_of(owner) == worker end, is_counted, max_attempts)
+  local function is_dead(owner)
+    return worker_of(owner) == worker
+  end
+  local found = bury(is_dead, function() return is_counted end, max_attempts)
   return found + publish_again('+inf')
 end
 

@@ -1,25 +1,56 @@
--- Takes what may be published now. ARGV: most unclaimed messages per live pool process, most of
--- this call. Returns id and record of each.
+-- Takes what may be published now, in batches of one listener each. ARGV: most unclaimed batches
+-- per live pool process, most dispatches of this call, then each listener that may have more than
+-- one in a batch, and how many. Returns listener and ids of each batch.
 local window, most = numeric_arg(), numeric_arg()
+local sizes = {}
+while at < #ARGV do
+  local listener = arg()
+  sizes[listener] = numeric_arg()
+end
 local processes = 0
 for _, worker in ipairs(live_workers()) do
   processes = processes + tonumber(redis.call('HGET', worker_key(worker), 'p') or 0)
 end
-local room = window * math.max(processes, 1) - redis.call('ZCARD', PUBLISHED)
+processes = math.max(processes, 1)
+local room = window * processes - redis.call('ZCARD', PUBLISHED)
+local ids = room > 0 and redis.call('LPOP', READY, most)
+if not ids then
+  return {}
+end
+
+-- No batch is so large that another process has nothing to do.
+local share = math.ceil((#ids + redis.call('LLEN', READY)) / processes)
+local kept = redis.call('HMGET', DISPATCHES, unpack(ids))
+local holders = redis.call('HMGET', CLAIMS, unpack(ids))
+local batches, open, left = {}, {}, {}
+for i, id in ipairs(ids) do
+  if kept[i] and not holders[i] then
+    local listener = string.match(kept[i], '^[^\n]*')
+    -- One that was there when a process died must not take others with it.
+    local is_suspect = has_deaths() and redis.call('HEXISTS', DEATHS, id) == 1
+    local batch = not is_suspect and open[listener]
+    if batch then
+      batch[#batch + 1] = id
+    elseif #batches < room then
+      batch = {listener, id}
+      batches[#batches + 1] = batch
+      open[listener] = not is_suspect and batch or open[listener]
+    else
+      left[#left + 1] = id
+    end
+    if batch and batch == open[listener] and #batch > math.min(sizes[listener] or 1, share) then
+      open[listener] = nil
+    end
+  end
+end
+put_first(left)
+
 local found = {}
 local moment = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
-while room > 0 and #found < 2 * most do
-  local id = redis.call('LPOP', READY)
-  if not id then
-    break
-  end
-  local record = redis.call('HGET', DISPATCHES, id)
-  if record and redis.call('HEXISTS', CLAIMS, id) == 0 then
-    moment = moment + 1
-    room = room - 1
-    redis.call('ZADD', PUBLISHED, integer(moment), id)
-    found[#found + 1] = id
-    found[#found + 1] = record
-  end
+for i, batch in ipairs(batches) do
+  local joined = table.concat(batch, ' ', 2)
+  redis.call('ZADD', PUBLISHED, integer(moment + i), joined)
+  found[#found + 1] = batch[1]
+  found[#found + 1] = joined
 end
 return found

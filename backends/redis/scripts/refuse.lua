@@ -4,6 +4,5 @@ redis.call('HDEL', DISPATCHES, id)
 redis.call('HDEL', CLAIMS, id)
 redis.call('HDEL', DEATHS, id)
 redis.call('HDEL', STREAMS, id)
-redis.call('ZREM', PUBLISHED, id)
 quarantine(raw, most)
 return 1

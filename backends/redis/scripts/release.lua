@@ -1,15 +1,24 @@
--- A worker won't run a dispatch it claimed. ARGV: owner, id, fingerprint that a worker would need
--- (empty: any will do).
-local owner, id, fingerprint = arg(), arg(), arg()
-if redis.call('HGET', CLAIMS, id) ~= owner then
+-- A process won't run dispatches it claimed. ARGV: owner, fingerprint that a worker would need
+-- (empty: any will do), ids. Returns how many it held.
+local owner, fingerprint = arg(), arg()
+local ids = {}
+while at < #ARGV do
+  local id = arg()
+  if redis.call('HGET', CLAIMS, id) == owner then
+    redis.call('HDEL', CLAIMS, id)
+    ids[#ids + 1] = id
+  end
+end
+if #ids == 0 then
   return 0
 end
-redis.call('HDEL', CLAIMS, id)
-count('released')
+count('released', #ids)
 if fingerprint == '' or can_run(fingerprint) then
-  redis.call('LPUSH', READY, id)
+  put_first(ids)
   nudge()
 else
-  redis.call('HSET', PARKED, id, cmsgpack.pack({fingerprint, now}))
+  for _, id in ipairs(ids) do
+    redis.call('HSET', PARKED, id, cmsgpack.pack({fingerprint, now}))
+  end
 end
-return 1
+return #ids

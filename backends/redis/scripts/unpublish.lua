@@ -1,11 +1,9 @@
--- The broker did not take these. ARGV: ids, oldest first.
-local ids = {}
-while at < #ARGV do
-  ids[#ids + 1] = arg()
-end
-for i = #ids, 1, -1 do
-  if redis.call('ZREM', PUBLISHED, ids[i]) == 1 then
-    redis.call('LPUSH', READY, ids[i])
+-- The broker did not take these. ARGV: batches, oldest first.
+local found = 0
+for i = #ARGV, at + 1, -1 do
+  if redis.call('ZREM', PUBLISHED, ARGV[i]) == 1 then
+    put_first(split(ARGV[i]))
+    found = found + 1
   end
 end
-return #ids
+return found

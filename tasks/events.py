@@ -1,0 +1,158 @@
+"""Events of handler runs, as Celery's monitors expect them: one set for each, batched or not.
+
+A task message may carry many runs, and Celery's own events would tell of the message. Events
+are for those who watch, and may be lost; the ledger is the truth.
+"""
+
+import logging
+import os
+import time
+from collections import deque
+from threading import Event, Thread
+from typing import Any
+
+from celery import Celery
+from celery.events.event import get_exchange
+from celery.utils.nodenames import anon_nodename
+from celery.utils.time import utcoffset
+from kombu.messaging import Producer
+
+from backends.contact import pause_s
+
+log = logging.getLogger(__name__)
+
+Fields = dict[str, Any]
+
+#: Where monitors listen for several events in one message.
+ROUTING_KEY = "task.multi"
+#: Events kept while the broker is away, or slow.
+MOST_KEPT = 10_000
+#: Seconds to gather events for one message while there are many.
+GATHERING_S = 0.02
+
+
+def sent_event(dispatch_id: str, name: str, queue: str) -> Fields:
+    """A run was handed to the broker."""
+    return _event(
+        "task-sent",
+        dispatch_id,
+        name=name,
+        args="()",
+        kwargs="{}",
+        retries=_retries(dispatch_id),
+        eta=None,
+        expires=None,
+        root_id=dispatch_id,
+        parent_id=None,
+        queue=queue,
+        exchange=queue,
+        routing_key=queue,
+    )
+
+
+def received_event(dispatch_id: str, name: str) -> Fields:
+    """A run has reached a worker's process."""
+    return _event(
+        "task-received",
+        dispatch_id,
+        name=name,
+        args="()",
+        kwargs="{}",
+        retries=_retries(dispatch_id),
+        eta=None,
+        expires=None,
+        root_id=dispatch_id,
+        parent_id=None,
+    )
+
+
+def started_event(dispatch_id: str) -> Fields:
+    """A run begins."""
+    return _event("task-started", dispatch_id)
+
+
+def succeeded_event(dispatch_id: str, runtime_s: float) -> Fields:
+    """A handler returned."""
+    return _event("task-succeeded", dispatch_id, result="None", runtime=runtime_s)
+
+
+def failed_event(dispatch_id: str, reason: str) -> Fields:
+    """A handler did not return; *reason* tells nothing of its payload."""
+    return _event("task-failed", dispatch_id, exception=reason, traceback="")
+
+
+def _event(kind: str, dispatch_id: str, **fields: Any) -> Fields:
+    return {"type": kind, "uuid": dispatch_id, "timestamp": time.time(), **fields}
+
+
+def _retries(dispatch_id: str) -> int:
+    _, mark, attempt = dispatch_id.rpartition("~")
+    return int(attempt) - 1 if mark else 0
+
+
+class EventWriter:
+    """Writes events on a connection of the caller's.
+
+    Args:
+        node: who says so; by default this process, which is no worker.
+    """
+
+    def __init__(self, app: Celery, connection: Any, node: str = "") -> None:
+        self._about = {
+            "hostname": node or anon_nodename(),
+            "pid": os.getpid(),
+            "utcoffset": utcoffset(),
+        }
+        self._exchange = get_exchange(connection, name=app.conf.event_exchange)
+        self._producer = Producer(connection, exchange=self._exchange, serializer="json")
+
+    def write(self, events: list[Fields]) -> None:
+        """Publish *events* in one message.
+
+        Raises:
+            OperationalError: or what the broker's library raises, when it can't be reached.
+        """
+        for event in events:
+            event.update(self._about)
+        self._producer.publish(events, routing_key=ROUTING_KEY, retry=False, delivery_mode=1)
+
+
+class EventSender:
+    """Sends events from a thread of its own, so that no run waits for those who watch."""
+
+    def __init__(self, app: Celery, node: str) -> None:
+        self._app = app
+        self._node = node
+        self._kept: deque[Fields] = deque(maxlen=MOST_KEPT)
+        self._wakeup = Event()
+        self._thread = Thread(target=self._run, name="events", daemon=True)
+        self._thread.start()
+
+    def send(self, *events: Fields) -> None:
+        """Send these soon. Does not block; the oldest are dropped when there are too many."""
+        self._kept.extend(events)
+        self._wakeup.set()
+
+    def _run(self) -> None:
+        connection, writer, failures = None, None, 0
+        while True:
+            self._wakeup.wait()
+            self._wakeup.clear()
+            try:
+                if writer is None:
+                    connection = self._app.connection_for_write()
+                    writer = EventWriter(self._app, connection, self._node)
+                while self._kept:
+                    writer.write(self._taken())
+                failures = 0
+                time.sleep(GATHERING_S)
+            except Exception as exc:  # noqa: BLE001 - whatever it is, runs go on
+                log.debug("events lost", extra={"action": "events", "reason": exc})
+                failures += 1
+                if connection is not None:
+                    connection.collect()
+                connection, writer = None, None
+                time.sleep(pause_s(failures))
+
+    def _taken(self) -> list[Fields]:
+        return [self._kept.popleft() for _ in range(len(self._kept))]

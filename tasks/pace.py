@@ -1,0 +1,66 @@
+"""How long handlers take, and how many of them one message may carry."""
+
+from dataclasses import dataclass
+from math import sqrt
+
+#: Most dispatches of one message: beyond it there is little left to save, and much to run again.
+MAX_BATCH = 100
+#: Runs of a handler before anything is concluded.
+ENOUGH = 8
+#: Weight of the latest run.
+WEIGHT = 0.1
+
+
+@dataclass
+class _Durations:
+    """Seconds; mean and variance, of which old runs fade.
+
+    Source: T. Finch, Incremental calculation of weighted mean and variance (2009), section 9.
+    """
+
+    count: int = 0
+    mean_s: float = 0.0
+    variance: float = 0.0
+
+    def add(self, duration_s: float) -> None:
+        weight = max(WEIGHT, 1 / (self.count + 1))
+        step = duration_s - self.mean_s
+        self.count += 1
+        self.mean_s += weight * step
+        self.variance = (1 - weight) * (self.variance + weight * step * step)
+
+    @property
+    def usual_s(self) -> float:
+        """What few runs exceed."""
+        return self.mean_s + 2 * sqrt(self.variance)
+
+
+class Pace:
+    """What is known of each listener's handler.
+
+    `observe` and `sizes` may be called from two threads.
+
+    Args:
+        budget_s: how long a batch may go on to start runs.
+    """
+
+    def __init__(self, budget_s: float) -> None:
+        self._budget_s = budget_s
+        self._durations: dict[str, _Durations] = {}
+
+    def observe(self, listener: str, duration_s: float) -> None:
+        """A handler ran for so long."""
+        durations = self._durations.get(listener)
+        if durations is None:
+            durations = self._durations[listener] = _Durations()
+        durations.add(duration_s)
+
+    def sizes(self) -> dict[str, int]:
+        """For each listener whose runs are short enough to share a message, how many."""
+        sizes = {}
+        for listener, durations in tuple(self._durations.items()):
+            if durations.count >= ENOUGH:
+                size = int(self._budget_s / max(durations.usual_s, 1e-6))
+                if size > 1:
+                    sizes[listener] = min(size, MAX_BATCH)
+        return sizes
