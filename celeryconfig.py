@@ -27,7 +27,6 @@ task_acks_late = True
 # A message whose process died is published again by the ledger, which counts the deaths;
 # the broker would hand it out for ever.
 task_reject_on_worker_lost = False
-task_acks_on_failure_or_timeout = True
 # What a worker holds unstarted nobody else can run.
 worker_prefetch_multiplier = 1
 # The broker may be away for as long as it likes: the ledger keeps the work.
