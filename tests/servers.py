@@ -188,10 +188,10 @@ def running_worker(
     """
     folder = Path(tempfile.mkdtemp(prefix="pump-test-worker-"))
     log = folder / "log"
+    command = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "-Q", "cpu", "-l", "INFO"]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", "tasks", "worker", "-Q", "cpu", "-l", "INFO"]
-            + ["-n", f"{folder.name}@%h", *options],
+            [*command, "-n", f"{folder.name}@%h", *options],
             env=os.environ | {"ORGANISM": str(organism)} | dict(env or {}),
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -323,7 +323,7 @@ class LedgerMachine(RuleBasedStateMachine):
 def test_a_dispatch_is_never_lost_and_ends_once(redis_server: RedisServer) -> None:
     """Claims, deaths, releases, lost and repeated messages, in any order."""
     machine = type("Machine", (LedgerMachine,), {"url": redis_server.url})
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         machine,
         settings=settings(
             max_examples=150,
