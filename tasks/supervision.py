@@ -113,11 +113,11 @@ class Supervisor:
                 pause_s = min(pause_s, PATIENCE_S / 4)
 
     def _tick(self) -> None:
-        processes = 0 if self._told_at else len(self._live())
+        processes = len(self._live()) if not self._told_at else 0
         self._ledger.beat(self._worker, self._advert | {"p": processes})
         # In this order: what holds a dispatch was alive before it is looked for.
         at_work = self._ledger.processes_at_work(self._worker)
-        dead = at_work - self._live()
+        dead = at_work - self._live() if self._has_pool() else None
         if dead:
             self._bury({pid: self._notes.of(pid) for pid in dead})
         if self._told_at and not self._has_handed_over:
@@ -132,6 +132,10 @@ class Supervisor:
         if self._events is not None:
             reason = "WorkerLostError('the process that ran it died')"
             self._events.send(*(failed_event(each, reason) for each in dead.values() if each))
+
+    def _has_pool(self) -> bool:
+        """False once the main process has taken its pool apart; then `stop` is near."""
+        return getattr(self._pool, "_pool", self._pool) is not None
 
     def _live(self) -> set[int]:
         return set(self._pool.info.get("processes", ()))

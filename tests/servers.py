@@ -5,10 +5,8 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -145,98 +143,12 @@ def _answers(server: RedisServer) -> bool:
         client.close()
 
 
-@dataclass(frozen=True)
-class Worker:
-    """A running `celery -A tasks worker`, and where its log goes."""
-
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    @property
-    def pid(self) -> int:
-        """Its main process."""
-        return self.process.pid
-
-    @property
-    def said(self) -> str:
-        """All it has logged."""
-        return self.log.read_text(encoding="utf-8", errors="replace")
-
-    def children(self) -> list[int]:
-        """The processes of its pool."""
-        return children_of(self.pid)
-
-    def ends_after(self, number: signal.Signals, *, timeout_s: float) -> float:
-        """Send a signal to the main process; the seconds until it has ended."""
-        started = time.monotonic()
-        self.process.send_signal(number)
-        self.process.wait(timeout_s)
-        return time.monotonic() - started
-
-
-@contextmanager
-def running_worker(
-    organism: Path, *options: str, env: Mapping[str, str] | None = None, is_awaited: bool = True
-) -> Iterator[Worker]:
-    """A worker of the organism in this file, once it takes messages.
-
-    Killed at the end, with every process of its pool.
-
-    Args:
-        options: further words of Celery's command line.
-        is_awaited: false for one that won't start.
-    """
-    folder = Path(tempfile.mkdtemp(prefix="pump-test-worker-"))
-    log = folder / "log"
-    command = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "-Q", "cpu", "-l", "INFO"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, "-n", f"{folder.name}@%h", *options],
-            env=os.environ | {"ORGANISM": str(organism)} | dict(env or {}),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    worker = Worker(process, log)
-    try:
-        if is_awaited and not eventually(
-            lambda: process.poll() is not None or " ready." in worker.said,
-            timeout_s=_SLOW_START_TIMEOUT_S,
-        ):
-            raise RuntimeError(f"the worker did not start:\n{worker.said}")
-        if is_awaited and process.poll() is not None:
-            raise RuntimeError(f"the worker ended at once:\n{worker.said}")
-        yield worker
-    finally:
-        children = worker.children()
-        stop(process)
-        for child in children:
-            end(child)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def children_of(pid: int) -> list[int]:
     """The processes that *pid* has started and that have not ended."""
     listed = subprocess.run(
         ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False
     )
     return [int(word) for word in listed.stdout.split()]
-
-
-def is_alive(pid: int) -> bool:
-    """True until the process has ended; one that nobody has waited for has."""
-    try:
-        return b") Z " not in Path(f"/proc/{pid}/stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def end(pid: int) -> None:
-    """See to it that a process ends: by itself, now that its parent has, or by SIGKILL."""
-    if not eventually(lambda: not is_alive(pid), timeout_s=2.0):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        eventually(lambda: not is_alive(pid))
 
 
 class RabbitServer:
@@ -283,6 +195,7 @@ class RabbitServer:
         for child in children_of(process.pid):
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
+        # It goes on until it has waited for it.
         if not eventually(lambda: process.poll() is not None):
             stop(process)
 

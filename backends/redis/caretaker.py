@@ -61,9 +61,6 @@ class Caretaker:
         self._hurry = Event()
         self._is_stopping = False
         self._thread: Thread | None = None
-        #: Since when Redis answered without a break, by its clock in ms and by ours.
-        self._since_ms: int | None = None
-        self._since = 0.0
 
     def start(self) -> None:
         """Beat once, then go on in a thread.
@@ -105,35 +102,25 @@ class Caretaker:
             try:
                 pause_s = self._tick()
             except BackendError as exc:
-                self._since_ms = None
                 self._contact.lost(exc, since=started)
                 pause_s = min(self._terms.beat_s, 1.0)
 
     def _tick(self) -> float:
-        """One beat, and a sweep where we may judge; seconds until the next."""
+        """One beat and one sweep; seconds until the next."""
         with translated(self._contact.where):
             arguments = (*self._head, "p", self._pump, self._terms.lease_ms)
-            now, due_ms, waiting, publishable, lost_news = self._beat(args=arguments)
-            if self._since_ms is None:
-                self._since_ms, self._since = int(now), time.monotonic()
-            if time.monotonic() - self._since >= self._terms.lease_s:
-                publishable += self._judge(self._since_ms)
+            _, due_ms, waiting, publishable, lost_news = self._beat(args=arguments)
+            publishable += self._take_over()
         self._contact.answered()
         self._on_beat(Backlog(waiting, publishable, bool(lost_news)))
         due_s = int(due_ms) / 1000
         return self._terms.beat_s if due_s < 0 else min(due_s, self._terms.beat_s)
 
-    def _judge(self, since_ms: int) -> int:
+    def _take_over(self) -> int:
         terms = self._terms
-        moved: int = self._sweep(
-            args=(
-                *self._head,
-                terms.lease_ms,
-                terms.max_attempts,
-                since_ms,
-                int(terms.no_worker_s * 1000),
-            )
-        )
+        no_worker_ms = int(terms.no_worker_s * 1000)
+        arguments = (terms.lease_ms, terms.max_attempts, no_worker_ms)
+        moved: int = self._sweep(args=(*self._head, *arguments))
         if moved:
             log.warning("work taken over", extra={"action": "take-over", "count": moved})
         return moved

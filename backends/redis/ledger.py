@@ -6,7 +6,7 @@ Synchronous, one connection, used from one thread.
 import logging
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from threading import Event
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from backends.contact import contact_with, pause_s
 from backends.errors import BackendUnavailableError, CodecError
 from backends.mailbox import Returned
 from backends.protocol import BackendConfig
+from backends.redis.caretaker import Backlog, Caretaker
 from backends.redis.connection import connect, describe, disconnect, translated
 from backends.redis.keys import escape, unescape
 from backends.redis.records import Dispatch, Outcome, Records
@@ -167,35 +168,35 @@ class LedgerClient:
         """
         return int(self._run_once("leave", "w", worker))
 
-    def open_stream(self, name: str) -> None:
-        """Make a stream that outcomes can be awaited on; it expires unless opened again."""
-        with translated(self.contact.where):
-            key = self._stream(name)
-            pipeline = self._client.pipeline()
-            pipeline.xadd(key, {"n": ""}, id="0-1") if not self._client.exists(key) else None
-            pipeline.pexpire(key, self.terms.lease_ms * 60)
-            pipeline.execute()
+    def caretaker(self, name: str, on_beat: Callable[[Backlog], None]) -> Caretaker:
+        """Who keeps a stream that outcomes can be awaited on, and takes over from the dead."""
+        return Caretaker(
+            self._config.redis_url,
+            self._head,
+            name,
+            terms=self.terms,
+            contact=self.contact,
+            on_beat=on_beat,
+        )
 
-    def outcomes(self, name: str, after: str, block_ms: int) -> tuple[str, list[Returned]]:
-        """What has come on a stream after an entry, and the last entry's id.
+    def outcomes(self, name: str, block_ms: int) -> list[Returned]:
+        """Wait for outcomes on a stream, and take them out of it.
 
         Raises:
             BackendUnavailableError: Redis does not answer.
         """
+        key = f"{self._prefix}s:{name}"
         with translated(self.contact.where):
-            found = self._client.xread({self._stream(name): after}, block=block_ms)
-        returned = []
-        for entry, fields in entries_of(found):
-            after = entry.decode()
-            work = message_of(self._records, fields) if b"i" in fields else None
-            if isinstance(work, Returned):
-                returned.append(work)
-        return after, returned
+            entries = entries_of(self._client.xread({key: "0"}, block=block_ms))
+            if entries:
+                self._client.xdel(key, *(entry for entry, _ in entries))
+        works = (message_of(self._records, fields) for _, fields in entries if b"i" in fields)
+        return [work for work in works if isinstance(work, Returned)]
 
-    def close_stream(self, name: str) -> None:
-        """Await nothing more."""
+    def interrupt(self, name: str) -> None:
+        """Let whoever waits for outcomes on a stream go on at once."""
         with suppress(BackendUnavailableError), translated(self.contact.where):
-            self._client.delete(self._stream(name))
+            self._client.xadd(f"{self._prefix}s:{name}", {"n": ""}, nomkstream=True)
 
     def close(self) -> None:
         """Close the connection."""
@@ -212,9 +213,6 @@ class LedgerClient:
             raw = record[:MAX_QUARANTINED_BYTES]
             self._run("refuse", escape(dispatch_id), raw, MAX_QUARANTINED)
             return None
-
-    def _stream(self, name: str) -> str:
-        return f"{self._prefix}s:{name}"
 
     def _run(self, name: str, *arguments: Any) -> Any:
         failures = 0

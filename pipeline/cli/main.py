@@ -7,17 +7,32 @@ from collections.abc import Sequence
 import click
 
 from backends.errors import BackendError
+from pipeline.cli.archive import dead_letters, threads, trace
 from pipeline.cli.check import check
 from pipeline.cli.init import init
 from pipeline.cli.interrupts import INTERRUPTED
 from pipeline.cli.run import run
+from pipeline.cli.send import send
+from pipeline.cli.up import up
 from pipeline.cli.version import version
+from pipeline.cli.worker import worker
 from pipeline.errors import ConfigError, PipelineError
 
 OK, FAILED, USAGE = 0, 1, 2
 
 #: Every subcommand, in the order `pump --help` lists them.
-COMMANDS: tuple[click.Command, ...] = (init, check, run, version)
+COMMANDS: tuple[click.Command, ...] = (
+    init,
+    check,
+    run,
+    worker,
+    up,
+    send,
+    threads,
+    trace,
+    dead_letters,
+    version,
+)
 
 
 class _InOrder(click.Group):

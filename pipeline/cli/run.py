@@ -79,7 +79,7 @@ def _serve(organism: Organism) -> int:
 
 def _stream(organism: Organism, to: str, source: str, sink: str, *, report: Report) -> int:
     """Run every line of *source* through the listener *to*."""
-    reader = _reader(organism, to)
+    reader = payload_reader(organism, to, "--to")
     with _endpoints(source, sink, max_line_bytes(organism)) as (lines, answers):
         pump = StreamPump(organism)
         is_shown = not (lines.is_terminal or answers.is_terminal)
@@ -94,19 +94,23 @@ def _stream(organism: Organism, to: str, source: str, sink: str, *, report: Repo
     return FAILED if report.tally.errors else OK
 
 
-def _reader(organism: Organism, to: str) -> PayloadReader:
-    """Reads the payloads of the listener *to*."""
+def payload_reader(organism: Organism, to: str, hint: str) -> PayloadReader:
+    """Reads the payloads of the listener *to*; *hint* is what named it.
+
+    Raises:
+        BadParameter: there is no such listener, or its payload can't be read from JSON.
+    """
     try:
         named = Roster(organism.listeners).named(to)
     except UnknownListenerError as exc:
-        raise click.BadParameter(str(exc), param_hint="--to") from exc
+        raise click.BadParameter(str(exc), param_hint=hint) from exc
     # Those that share a name may take different classes; what all take is the narrowest.
     payload_class = max((each.payload_class for _, each in named), key=lambda cls: len(cls.mro()))
     try:
         return PayloadReader(payload_class)
     except (TypeError, NameError) as exc:
         text = f"{payload_class.__qualname__} can't be read from JSON: {exc}"
-        raise click.BadParameter(text, param_hint="--to") from exc
+        raise click.BadParameter(text, param_hint=hint) from exc
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Handlers for the executors' suite; a module of their own, so that any process finds them."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -144,3 +145,23 @@ def meet_trouble(payload: Task, metadata: HandlerMetadata) -> HandlerResponse:
     if payload.path:
         return block_for_file(payload, metadata)
     return HandlerResponse.respond(Result(payload.number))
+
+
+def swallow_everything(payload: Task, metadata: HandlerMetadata) -> None:
+    """Go on whatever is raised."""
+    while True:
+        with contextlib.suppress(Exception):
+            time.sleep(60)
+
+
+async def tell_loop(payload: Task, metadata: HandlerMetadata) -> HandlerResponse:
+    return HandlerResponse.respond(Result(os.getpid(), [str(id(asyncio.get_running_loop()))]))
+
+
+_ballast: list[bytearray] = []
+
+
+def grow(payload: Task, metadata: HandlerMetadata) -> HandlerResponse:
+    """Keep so many MiB from now on."""
+    _ballast.append(bytearray(b"x" * (payload.number * 1024**2)))
+    return HandlerResponse.respond(Result(os.getpid()))

@@ -6,7 +6,7 @@ local DISPATCHES, CLAIMS = prefix .. 'l:dispatches', prefix .. 'l:claims'
 local PUBLISHED, PARKED = prefix .. 'l:published', prefix .. 'l:parked'
 local DEATHS, MARK = prefix .. 'l:deaths', prefix .. 'l:mark'
 local STREAMS = prefix .. 'l:streams'
-local ALIVE = prefix .. 'i:alive'
+local ALIVE, SERVICE = prefix .. 'i:alive', prefix .. 'l:service'
 -- Leases outlive their owners by this much, so that somebody is left to notice.
 local LEASES_KEPT = 60
 

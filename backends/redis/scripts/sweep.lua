@@ -1,7 +1,11 @@
--- Takes over what the dead held, and what the broker lost. ARGV: lease in ms, most attempts, since
--- when (ms, Redis's clock) the asking pump has had Redis without a break, ms to wait for a worker
--- that fits. Returns how many entries and dispatches were moved.
-local lease, max_attempts, since, no_worker = numeric_arg(), numeric_arg(), numeric_arg(), numeric_arg()
+-- Takes over what the dead held, and what the broker lost. ARGV: lease in ms, most attempts, ms to
+-- wait for a worker that fits. Returns how many entries and dispatches were moved.
+local lease, max_attempts, no_worker = numeric_arg(), numeric_arg(), numeric_arg()
+local since = tonumber(redis.call('HGET', SERVICE, 'since') or now)
+if now - since < lease then
+  -- After an outage everybody gets the time to say that they live.
+  return 0
+end
 local moved = 0
 
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', ALIVE, '-inf', integer(now))) do

@@ -1,0 +1,1 @@
+"""A run under fire: pumps, workers and their children are killed while messages flow."""

@@ -1,0 +1,230 @@
+"""The Celery executor fulfils the contract, with real workers over a real Redis."""
+
+import asyncio
+import inspect
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+from uuid import uuid4
+
+import pytest
+import redis
+
+from backends import create_backend
+from backends.codec import Codec
+from backends.protocol import Backend
+from pipeline import HandlerMetadata
+from pipeline.errors import PipelineError
+from pipeline.executors import Executor
+from pipeline.messages import ErrorCode
+from pipeline.organism import Organism
+from pipeline.organism_file import load_organism
+from pipeline.worker import Call
+from tasks.executor import CeleryExecutor
+from tests.conformance import executor_handlers as handlers
+from tests.conformance.executor_contract import METADATA, ExecutorContract
+from tests.conformance.executor_handlers import Result, Task
+from tests.fleet import LEASE_S, Worker, is_alive, running_worker, write_organism
+from tests.servers import RedisServer
+from tests.waiting import eventually
+
+#: Limits that the suite asks for; a worker takes them from its own organism.
+TIMEOUTS_S = (None, 0.3, 60)
+#: Resident MiB of a process that has room for `grow`'s first runs, not for many.
+MAX_MEMORY_MB = 400
+
+
+def name_of(handler: Callable[..., Any], timeout_s: float | None = None) -> str:
+    return handler.__name__ if timeout_s is None else f"{handler.__name__}.{timeout_s:g}"
+
+
+def listeners() -> list[dict[str, Any]]:
+    """Every handler of the suite, under each of the limits."""
+    found = [
+        function
+        for _, function in inspect.getmembers(handlers, inspect.isfunction)
+        if function.__module__ == handlers.__name__
+    ]
+    return [
+        {
+            "name": name_of(handler, timeout_s),
+            "handler": f"{handlers.__name__}.{handler.__name__}",
+            "payload_class": f"{handlers.__name__}.Task",
+            "cpu_bound": True,
+            **({} if timeout_s is None else {"timeout_s": timeout_s}),
+        }
+        for handler in found
+        for timeout_s in TIMEOUTS_S
+    ]
+
+
+class CeleryContract(ExecutorContract):
+    sections: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def organism_file(
+        cls, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+    ) -> Iterator[Path]:
+        prefix = f"test-{uuid4().hex}:"
+        folder = tmp_path_factory.mktemp("organism")
+        yield write_organism(
+            folder / "organism.yaml", redis_server.url, prefix, listeners(), **cls.sections
+        )
+        client = redis.Redis.from_url(redis_server.url)
+        for pattern in (f"{prefix}*", f"celery.{prefix}*"):
+            for key in client.scan_iter(match=pattern, count=1000):
+                client.delete(key)
+        client.close()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def worker(cls, organism_file: Path) -> Iterator[Worker]:
+        with running_worker(organism_file) as worker:
+            yield worker
+
+    @pytest.fixture
+    def organism(self, organism_file: Path) -> Organism:
+        return load_organism(organism_file)
+
+    @pytest.fixture
+    def backend(self, organism: Organism) -> Backend:
+        return create_backend(organism.backend)
+
+    @pytest.fixture
+    def codec(self, organism: Organism) -> Codec:
+        codec = Codec(keys=organism.serialization.signing_key, realm=organism.backend.redis_prefix)
+        codec.types.declare_module(handlers)
+        return codec
+
+    @pytest.fixture
+    async def executor(
+        self, organism: Organism, codec: Codec, worker: Worker
+    ) -> AsyncIterator[CeleryExecutor]:
+        executor = CeleryExecutor(organism, codec)
+        await executor.start()
+        yield executor
+        await executor.stop()
+
+    def listener_of(self, handler: Callable[..., Any], **settings: Any) -> str:
+        return name_of(handler, settings.get("timeout_s"))
+
+    async def test_the_metadata_arrives(self, executor: Executor, codec: Codec) -> None:
+        """What a message says; what the organism says the worker knows by itself."""
+        metadata = HandlerMetadata("thread-7", "describe", attempt=3)
+        told = await self.answer(executor, codec, handlers.describe, metadata=metadata)
+        assert told == Result(3, ["thread-7", "describe", "None", "True", ""])
+
+
+class TestOverRedis(CeleryContract):
+    async def test_a_handler_that_kills_its_process(self, executor: Executor, codec: Codec) -> None:
+        """It is tried as often as the organism says; then its call fails, and no other."""
+        killer = asyncio.create_task(self.failure(executor, codec, handlers.kill_own_process))
+        others = [self.answer(executor, codec, handlers.double, Task(n)) for n in range(50)]
+        assert [each.number for each in await asyncio.gather(*others)] == [n * 2 for n in range(50)]
+        failed = await killer
+        assert failed.error.code == ErrorCode.WORKER_LOST
+        assert failed.error.message == "kill_own_process killed its worker 3 times"
+
+    async def test_a_killed_child_is_noticed_by_its_worker(
+        self, executor: Executor, codec: Codec, tmp_path: Path
+    ) -> None:
+        """SIGKILL from outside, once: the call runs again."""
+        gate, mark = tmp_path / "gate", tmp_path / "gate.1"
+        running = asyncio.create_task(
+            self.answer(executor, codec, handlers.block_for_file, Task(1, str(gate)))
+        )
+        assert await asyncio.to_thread(eventually, lambda: bool(_text(mark)))
+        first = int(_text(mark))
+        mark.unlink()
+        os.kill(first, signal.SIGKILL)
+        assert await asyncio.to_thread(eventually, lambda: bool(_text(mark)), timeout_s=30)
+        assert int(_text(mark)) != first
+        gate.touch()
+        assert await running == Result(1)
+
+    async def test_a_handler_that_cannot_be_stopped(self, executor: Executor, codec: Codec) -> None:
+        """It swallows the exception: its process ends, its call ran out of time all the same."""
+        failed = await self.failure(executor, codec, handlers.swallow_everything, timeout_s=0.3)
+        assert failed.error.code == ErrorCode.TIMEOUT
+        assert await self.answer(executor, codec, handlers.double) == Result(42)
+
+    async def test_a_process_keeps_one_event_loop(self, executor: Executor, codec: Codec) -> None:
+        """What a handler keeps for its loop is good for the next call."""
+        seen = await asyncio.gather(
+            *(self.answer(executor, codec, handlers.tell_loop) for _ in range(20))
+        )
+        by_process = {tuple(result.words) for result in seen}
+        assert len(by_process) == len({result.number for result in seen})
+
+    async def test_a_thousand_calls_at_once(
+        self, executor: Executor, codec: Codec, redis_server: RedisServer
+    ) -> None:
+        """No connection and no thread for each: three to Redis, one to the broker."""
+        client = redis.Redis.from_url(redis_server.url)
+        calls = [
+            asyncio.create_task(self.answer(executor, codec, handlers.double, Task(n)))
+            for n in range(1000)
+        ]
+        await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        mine = [each for each in client.client_list() if _is_mine(each)]
+        threads = len(list(Path("/proc/self/task").iterdir()))
+        answers = await asyncio.gather(*calls)
+        client.close()
+        assert [answer.number for answer in answers] == [n * 2 for n in range(1000)]
+        assert len(mine) <= 12, mine
+        assert threads <= 20
+
+    async def test_a_listener_nobody_knows(self, executor: Executor, codec: Codec) -> None:
+        """It is refused here, before anything is recorded."""
+        with pytest.raises(PipelineError, match="no listener 'nobody'"):
+            await executor.run(Call("nobody", handlers.double, b"", METADATA))
+
+
+class TestSigned(CeleryContract):
+    """With a signing key, and a process replaced after every third message."""
+
+    sections: ClassVar[dict[str, dict[str, Any]]] = {
+        "serialization": {"signing_key": "a key for tests"},
+        "process_pool": {"workers": 2, "max_tasks_per_child": 3},
+        "celery": {"max_memory_mb": MAX_MEMORY_MB, "lease_s": LEASE_S},
+    }
+
+    async def test_a_child_is_replaced_after_its_time(
+        self, executor: Executor, codec: Codec
+    ) -> None:
+        """`max_tasks_per_child` messages, then another process; no call is lost."""
+        pids = [(await self.answer(executor, codec, handlers.tell_pid)).number for _ in range(7)]
+        assert len(set(pids)) >= 3
+        assert max(map(pids.count, pids)) <= 3
+
+    async def test_a_child_that_grew_is_replaced(self, executor: Executor, codec: Codec) -> None:
+        """Above `max_memory_mb` the process ends after its call."""
+        grown = await self.answer(executor, codec, handlers.grow, Task(MAX_MEMORY_MB))
+        assert await asyncio.to_thread(eventually, lambda: not is_alive(grown.number))
+        assert (await self.answer(executor, codec, handlers.tell_pid)).number != grown.number
+
+
+def _is_mine(client: dict[str, str]) -> bool:
+    """True for a connection whose local end is a socket of this process."""
+    port = int(client["addr"].rpartition(":")[2])
+    return port in _local_ports()
+
+
+def _local_ports() -> set[int]:
+    inodes = set()
+    for fd in Path("/proc/self/fd").iterdir():
+        try:
+            target = fd.readlink().name
+        except OSError:
+            continue
+        if target.startswith("socket:["):
+            inodes.add(target[8:-1])
+    rows = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
+    return {int(row[1].rpartition(":")[2], 16) for row in rows if row[9] in inodes}
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
