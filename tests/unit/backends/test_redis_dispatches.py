@@ -35,8 +35,9 @@ def ledger(config: BackendConfig) -> Iterator[LedgerClient]:
 
 def sweep(client: redis.Redis, config: BackendConfig, *, no_worker_ms: int) -> int:
     script: Any = client.register_script(script_text("sweep"))
+    client.hset(f"{config.redis_prefix}l:service", "since", 0)
     head = (config.redis_prefix, 0, 60_000, 10)
-    return int(script(args=(*head, TERMS.lease_ms, TERMS.max_attempts, 0, no_worker_ms)))
+    return int(script(args=(*head, TERMS.lease_ms, TERMS.max_attempts, no_worker_ms)))
 
 
 def test_a_copy_may_reach_one_who_fits_after_all(

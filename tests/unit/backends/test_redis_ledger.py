@@ -245,7 +245,8 @@ class LedgerMachine(RuleBasedStateMachine):
     def lapse(self, worker: str, *, was_away: bool) -> None:
         """A worker's lease ends; counted unless Redis was away meanwhile."""
         self.client.zadd(self.key("i:alive"), {f"w:{worker}": 1})
-        self.sweep(since=FAR_MS if was_away else 0)
+        # In both cases Redis has been there for long enough to judge.
+        self.sweep(since=2 if was_away else 0)
         for each in self.model.held_by(worker):
             self.model.bury(each, is_counted=not was_away)
         self.model.forget(worker)
@@ -257,8 +258,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self.after_sweep(is_patient=is_patient)
 
     def sweep(self, *, since: int = 0, no_worker: int = FAR_MS) -> None:
+        self.client.hset(self.key("l:service"), "since", since)
         head = (self.prefix, 0, 3_600_000, 10)
-        self.sweeper(args=(*head, TERMS.lease_ms, MAX_ATTEMPTS, since, no_worker))
+        self.sweeper(args=(*head, TERMS.lease_ms, MAX_ATTEMPTS, no_worker))
 
     def after_sweep(self, *, is_patient: bool = True) -> None:
         for each in list(self.model.parked):
