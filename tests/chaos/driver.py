@@ -44,6 +44,8 @@ class Report:
     kills: Counter[str] = field(default_factory=Counter)
     recoveries_s: list[float] = field(default_factory=list)
     duration_s: float = 0.0
+    #: What the ledger has counted.
+    ledger: dict[str, int] = field(default_factory=dict)
 
     @property
     def lost(self) -> int:
@@ -157,6 +159,8 @@ class Chaos:
         self.report.duration_s = time.monotonic() - started
         self.report.expected_runs = kinds["crunch"] + 10 * kinds["spread"]
         self.report.runs = int(self._client.get(RUNS_KEY + "crunch") or 0)
+        counts = self._client.hgetall(f"{self._prefix}l:counts")
+        self.report.ledger = {name.decode(): int(value) for name, value in counts.items()}
         self._count_doubles()
         return self.report
 
