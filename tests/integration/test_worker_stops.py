@@ -1,6 +1,7 @@
 """A worker told to stop does so in its time, and nothing it held waits for a lease to end."""
 
 import asyncio
+import os
 import signal
 import time
 from pathlib import Path
@@ -90,6 +91,28 @@ async def test_what_outlasts_the_grace_period_is_run_elsewhere(
     (_, before), (_, after) = runs_in(runs)
     assert done == Done(7, after, 1)
     assert before != after
+
+
+async def test_telling_every_process_at_once_loses_nothing(
+    write: WriteOrganism, tmp_path: Path
+) -> None:
+    """As a service manager may do it: what its processes ran is run elsewhere, uncounted."""
+    organism = write(celery=celery(20, max_attempts=1))
+    runs, gate = tmp_path / "runs", tmp_path / "gate"
+    async with StreamPump.from_file(organism) as pump:
+        with running_worker(organism) as first:
+            work = Work(3, path=str(runs), wait_for=str(gate))
+            call = asyncio.create_task(pump.request("work", work))
+            assert await asyncio.to_thread(eventually, lambda: len(runs_in(runs)) == 1)
+            for pid in (first.pid, *first.children()):
+                os.kill(pid, signal.SIGTERM)
+            await asyncio.to_thread(first.process.wait, MARGIN_S)
+        with running_worker(organism):
+            gate.touch()
+            async with asyncio.timeout(LEASE_S / 2):
+                done = await call
+    assert (done.number, done.attempt) == (3, 1)
+    assert done.pid == runs_in(runs)[-1][1]
 
 
 @pytest.mark.parametrize("is_busy", [False, True])
