@@ -19,7 +19,7 @@ import redis
 from backends.chains import COPY_MARK
 from backends.codec import Codec
 from backends.contact import contact_with, pause_s
-from backends.errors import BackendUnavailableError, BufferFullError, CodecError
+from backends.errors import BackendError, BufferFullError, CodecError
 from backends.mailbox import (
     Effects,
     Envelope,
@@ -200,7 +200,8 @@ class RedisMailbox:
                     entries = await self._read(limit)
                 self._contact.answered(since=started)
                 failures = 0
-            except BackendUnavailableError as exc:
+            except BackendError as exc:
+                # Whatever it is, a pump that stopped reading would be worse.
                 failures += 1
                 # What was handed to us then is ours, though we never saw it.
                 self._unseen_after = "0"

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import pytest
 import redis
@@ -14,6 +16,7 @@ from backends import BackendConfig
 from pipeline import Gathered, HandlerMetadata, HandlerResponse, Organism, StreamPump
 from tests.proxy import Proxy, running_proxy
 from tests.servers import RedisServer
+from tests.waiting import eventually
 
 REQUESTS = 400
 #: Seconds between two breaks, and between an answer that is lost and its connection's end.
@@ -108,7 +111,22 @@ async def test_a_redis_that_comes_back_empty_serves_again(
     pump.register("echo", echo, Ask)
     async with pump:
         for number in range(5):
-            redis_client.delete(f"{config.redis_prefix}s:inbox")
+            before = reads(redis_client)
+            proxy.freeze()
             proxy.cut()
+            redis_client.delete(f"{config.redis_prefix}s:inbox")
+            proxy.thaw()
+            assert await asyncio.to_thread(eventually, partial(has_read, redis_client, before))
             told = await pump.request("echo", Ask(number), timeout_s=20)
             assert told == Told(number)
+
+
+def reads(client: redis.Redis) -> int:
+    """How often anybody has asked for new work."""
+    stats: Any = client.info("commandstats")
+    return int(stats.get("cmdstat_xreadgroup", {"calls": 0})["calls"])
+
+
+def has_read(client: redis.Redis, before: int) -> bool:
+    """True when somebody asked again."""
+    return reads(client) > before
