@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from pipeline.errors import ConfigError
 from pipeline.organism import Organism
 from pipeline.organism_file import ConfigWarning, load_organism
 
@@ -21,7 +22,7 @@ def organism_option(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--file", "option", type=Path, metavar="FILE", help="The organism.")
     @functools.wraps(command)
     def with_file(*args: Any, option: Path | None, **kwargs: Any) -> Any:
-        return command(*args, file=_find(option), **kwargs)
+        return command(*args, file=find_file(option), **kwargs)
 
     return with_file
 
@@ -33,12 +34,17 @@ def organism_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--file", "option", type=Path, metavar="FILE", help="The same as FILE.")
     @functools.wraps(command)
     def with_file(*args: Any, argument: Path | None, option: Path | None, **kwargs: Any) -> Any:
-        return command(*args, file=_find(argument or option), **kwargs)
+        return command(*args, file=find_file(argument or option), **kwargs)
 
     return with_file
 
 
-def _find(given: Path | None) -> Path:
+def find_file(given: Path | None) -> Path:
+    """The organism's file: *given*, `$ORGANISM` or ./organism.yaml.
+
+    Raises:
+        click.UsageError: there is none of these.
+    """
     if given:
         return given
     named = os.environ.get("ORGANISM")
@@ -65,4 +71,20 @@ def load(file: Path) -> Organism:
             click.echo(f"warning: {each.message}", err=True)
         else:
             warnings.showwarning(each.message, each.category, each.filename, each.lineno)
+    return organism
+
+
+def load_shared(file: Path) -> Organism:
+    """The same, for a command that asks Redis.
+
+    Raises:
+        ConfigError: with every mistake, or because the organism keeps nothing in Redis.
+    """
+    organism = load(file)
+    kind = organism.backend.backend_type
+    if kind != "redis":
+        raise ConfigError(
+            f"{file}: backend.type is {kind}, whose conversations end with their pump;"
+            " this command needs redis"
+        )
     return organism
