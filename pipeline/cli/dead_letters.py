@@ -179,6 +179,6 @@ def _print(facts: dict[str, Any], letter: Letter) -> None:
         click.echo(f"{'killed':<13}{process} at {local_time(moment)}")
     if "payload" in facts:
         text = msgspec.json.format(bytes(facts["payload"])).decode()
-        click.echo(f"{'payload':<13}{text}")
+        click.echo(f"payload\n{text}")
     else:
         click.echo(f"{'payload':<13}{facts['bytes']:,} bytes; --payload shows it")

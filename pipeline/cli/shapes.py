@@ -1,6 +1,7 @@
 """How moments, durations and tables look, the same in every command that shows them."""
 
 import sys
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -19,6 +20,14 @@ def local_time(moment: float | None) -> str:
     if moment is None:
         return "-"
     return datetime.fromtimestamp(moment, UTC).astimezone().strftime("%m-%d %H:%M:%S")
+
+
+def short_time(moment: float | None) -> str:
+    """The same where room is scarce: the time of a moment today, the date of an earlier one."""
+    if moment is None:
+        return "-"
+    then, now = (datetime.fromtimestamp(each, UTC).astimezone() for each in (moment, time.time()))
+    return then.strftime("%H:%M:%S" if then.date() == now.date() else "%b %d")
 
 
 def iso_time(moment: float | None) -> str | None:

@@ -8,7 +8,7 @@ import click
 from backends.redis.archive import Archive, Conversation
 from pipeline.cli.options import load_shared, organism_option
 from pipeline.cli.reporting import say
-from pipeline.cli.shapes import iso_time, local_time, print_rows
+from pipeline.cli.shapes import iso_time, print_rows, short_time
 from pipeline.stations import codec_of
 
 
@@ -26,8 +26,9 @@ from pipeline.stations import codec_of
 def threads(*, file: Path, limit: int, as_json: bool) -> None:
     """List conversations: open ones, and the newest that have ended, newest last.
 
-    In flight are messages that wait or run; hops are handlers that have run; threads are
-    the call chains that were written to. `pump trace THREAD` shows one.
+    Busy are messages that wait or run; hops are runs of handlers that have ended. A
+    conversation is open, or was answered, failed, or closed with neither. `pump trace
+    THREAD` shows one.
     """
     organism = load_shared(file)
     with Archive(organism.backend, codec_of(organism)) as archive:
@@ -35,8 +36,8 @@ def threads(*, file: Path, limit: int, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_facts(each) for each in found]))
     elif found:
-        heads = ("Thread", "State", "In flight", "Hops", "Started", "Last")
-        print_rows(heads, [_cells(each) for each in found], right="Hops")
+        heads = ("Thread", "State", "Busy", "Hops", "Started", "Last")
+        print_rows(heads, [_cells(each) for each in found], right="Busy Hops")
     else:
         say("no conversation is open or kept")
 
@@ -52,14 +53,13 @@ def state_of(conversation: Conversation) -> str:
 
 
 def _cells(conversation: Conversation) -> tuple[str, ...]:
-    started, last = local_time(conversation.started_at), local_time(conversation.last_at)
     return (
         conversation.id,
         state_of(conversation),
         str(conversation.in_flight),
         str(len(conversation.hops)),
-        started,
-        last if last[:6] != started[:6] else last[6:],
+        short_time(conversation.started_at),
+        short_time(conversation.last_at),
     )
 
 
@@ -68,7 +68,7 @@ def _facts(conversation: Conversation) -> dict[str, object]:
         "thread": conversation.id,
         "state": state_of(conversation),
         "open": conversation.is_open,
-        "in_flight": conversation.in_flight,
+        "busy": conversation.in_flight,
         "hops": len(conversation.hops),
         "threads": conversation.threads,
         "started": iso_time(conversation.started_at),

@@ -97,7 +97,7 @@ def _facts(
     return {
         "thread": found.id,
         "state": state_of(found),
-        "in_flight": found.in_flight,
+        "busy": found.in_flight,
         "hops": [_hop(line) for line in lines_of(branches)],
         "dead_letters": [letter_id for letter_id, _ in letters],
     }
