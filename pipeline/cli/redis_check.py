@@ -17,6 +17,8 @@ from tasks.handler_task import EXECUTOR
 FULL_SHARE = 0.8
 _REDIS = ("redis", "rediss", "unix", "sentinel")
 _MIB = 1024**2
+#: Said of a server that could not be asked.
+UNKNOWN_LOSS = "without appendfsync always, a Redis restart may lose the last 2 seconds or more"
 
 
 @dataclass
@@ -50,7 +52,7 @@ def check_redis(organism: Organism, file: Path) -> Findings:
         except ValueError as exc:
             problems.append(f"{file}: {setting}: {exc}")
         except BackendError as exc:
-            findings.notes.append(f"not checked: {exc}")
+            findings.notes += [f"not checked: {exc}", UNKNOWN_LOSS]
         else:
             findings.servers.append(server)
             problems += [f"{file}: {setting}: {text}" for text in _problems(server)]

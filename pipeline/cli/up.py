@@ -30,7 +30,7 @@ OK, FAILED = 0, 1
 #: Seconds a part may take to end by itself, beyond the workers' grace period.
 PATIENCE_S = 5.0
 #: The same where nothing is worth waiting for: what they work on ends with the private Redis.
-IMPATIENCE_S = 1.0
+IMPATIENCE_S = 2.5
 FLOWER_PORT = 5555
 
 

@@ -91,7 +91,7 @@ _OURS = ("ORGANISM", "REDIS_URL", "BROKER_URL", "BACKEND", "WORKERS")
 
 
 def pump(
-    folder: Path, *args: str, stdin: str = "", timeout_s: float = 60, **variables: str
+    folder: Path, *args: str, stdin: str = "", timeout_s: float = 60, **variables: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run one command of ours in *folder*."""
     return subprocess.run(
