@@ -90,6 +90,9 @@ def up(*, file: Path, workers: int, concurrency: int | None, command: tuple[str,
         # Ended last, but watched like the others.
         watched = [Part("redis", (), process=at_hand.process), *parts]
         if command:
+            if sys.stderr is not None and sys.stderr.isatty():
+                where = _redis_of(organism, at_hand)
+                say(f"{organism.name}: {where}; {counted(workers, 'worker')}")
             return _run_to_its_end(command, watched, told)
         _show(organism, at_hand, parts)
         return _watch(watched, told)
@@ -196,26 +199,33 @@ def _run_to_its_end(command: tuple[str, ...], parts: list[Part], told: Told) -> 
 
 
 def _show(organism: Organism, at_hand: RedisAtHand, parts: list[Part]) -> None:
-    client = connect(organism.backend.redis_url)
-    where = describe(client).removeprefix("redis at ")
-    disconnect(client)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("Part", style="cyan")
     table.add_column("Process", justify="right")
     table.add_column("Where", overflow="fold")
-    is_private = at_hand.folder is not None and organism.backend.redis_url == at_hand.url
-    note = ", private: its data ends with it" if is_private else ""
-    table.add_row(
-        "redis", str(at_hand.process.pid if at_hand.process else ""), Text(f"{where}{note}")
-    )
+    where = _redis_of(organism, at_hand).removeprefix("redis at ")
+    process = at_hand.process.pid if at_hand.process else ""
+    table.add_row("redis", str(process), Text(where))
     for part in parts:
         table.add_row(part.name, str(part.pid), Text(part.link))
     console = Console(highlight=False)
     console.print(Text(f"{organism.name} is up; Ctrl-C ends it", style="bold"))
     console.print(table)
-    if is_private:
+    if _is_private(organism, at_hand):
         path = shlex.quote(str(_write_environment(at_hand)))
         console.print(f"From another terminal: . {path}; pump threads", soft_wrap=True)
+
+
+def _is_private(organism: Organism, at_hand: RedisAtHand) -> bool:
+    return at_hand.folder is not None and organism.backend.redis_url == at_hand.url
+
+
+def _redis_of(organism: Organism, at_hand: RedisAtHand) -> str:
+    """Where it is, and whether it is ours alone."""
+    client = connect(organism.backend.redis_url)
+    where = describe(client)
+    disconnect(client)
+    return f"{where}, private: its data ends with it" if _is_private(organism, at_hand) else where
 
 
 def _write_environment(at_hand: RedisAtHand) -> Path:
