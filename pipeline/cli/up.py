@@ -20,7 +20,7 @@ from backends.redis.connection import connect, describe, disconnect
 from pipeline.cli.fleet import check_fleet, worker_command
 from pipeline.cli.options import load, organism_argument
 from pipeline.cli.parts import COLOURS, Part, Told, end, wait_until
-from pipeline.cli.reporting import say
+from pipeline.cli.reporting import counted, say
 from pipeline.cli.servers import RedisAtHand, redis_at_hand
 from pipeline.organism import Organism
 from tasks.application import VARIABLE

@@ -114,6 +114,15 @@ class TestSend:
         (fleet.folder / "gate").touch()
         assert eventually(lambda: fleet.asked("trace", thread)["state"] == "answered", timeout_s=30)
 
+    def test_it_takes_no_work(self, fleet: Fleet) -> None:
+        """However long it waits: every run is on the pump, or on the worker."""
+        served, worker = fleet.commands
+        told = fleet.asked("send", "squares", '{"n": 30}')
+        hops = fleet.asked("trace", told["thread"])["hops"]
+        places = {int(hop["where"].rpartition(":")[2]) for hop in hops}
+        assert len(hops) == 32
+        assert places <= {served.process.pid, *worker.session()}
+
     def test_a_message_id_is_sent_once(self, fleet: Fleet) -> None:
         """The second gets the first one's answer."""
         name = uuid4().hex
