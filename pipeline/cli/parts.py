@@ -1,5 +1,6 @@
 """Processes that one command starts, shows and ends: each by its id, none left behind."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -58,7 +59,7 @@ class Part:
             process_group=0,
         )
         prefix = f"{self.name:<{width}} | "
-        if sys.stdout.isatty():
+        if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
             prefix = click.style(prefix, fg=colour)
         self._relay = threading.Thread(target=self._show, args=(prefix,), daemon=True)
         self._relay.start()
@@ -83,7 +84,7 @@ class Part:
 
 
 class Told:
-    """How often this process was told to stop, by SIGINT or SIGTERM."""
+    """How often we were told to stop: by Ctrl-C, a supervisor, or a terminal that closes."""
 
     def __init__(self) -> None:
         self._signals: list[int] = []
@@ -105,7 +106,7 @@ class Told:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Count signals, instead of ending by them."""
-        numbers = (signal.SIGINT, signal.SIGTERM)
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         former = {number: signal.signal(number, self._on_signal) for number in numbers}
         try:
             yield

@@ -63,7 +63,7 @@ def environment_of(command: Command) -> dict[str, Any]:
     return {"REDIS_URL": url, "ORGANISM": organism}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_all_of_it_until_interrupted(folder: Path, temporary: Path, number: signal.Signals) -> None:
     """Redis, workers and a pump; reachable from another terminal; then nothing is left."""
     with started(folder, "up", "organism.yaml", TMPDIR=str(temporary)) as up:
