@@ -1,6 +1,7 @@
 """Whether a server is there, as everybody in one process sees it: said once, each way."""
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from functools import cache
@@ -10,6 +11,10 @@ log = logging.getLogger(__name__)
 
 #: Seconds before the first attempt to reach it again, and the most between two.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
+#: Seconds after an outage in which connections may still turn out to be broken.
+SETTLING_S = 2.0
+#: What a connection says that was broken while nobody used it.
+_STALE = re.compile(r"closed|reset by peer|[Bb]roken pipe|[Cc]onnection lost")
 
 
 class Contact:
@@ -27,9 +32,15 @@ class Contact:
         self._lock = Lock()
         self._is_lost = False
         self._changed_at = 0.0
+        self._stale_at = 0.0
+        #: Something was sent, and its answer did not come.
+        self._has_missed, self._missed_at = False, 0.0
 
     def subscribe(self, on_return: Callable[[], None]) -> None:
-        """Have *on_return* called when the server answers again, by the thread that noticed."""
+        """Have *on_return* called when the server answers after it did not.
+
+        By the thread that noticed. Said or not: an answer has gone astray.
+        """
         self._on_return.append(on_return)
 
     def unsubscribe(self, on_return: Callable[[], None]) -> None:
@@ -42,32 +53,46 @@ class Contact:
         return self._is_lost
 
     def lost(self, reason: BaseException, *, since: float) -> None:
-        """It did not answer what was sent at *since* (`time.monotonic`)."""
+        """It did not answer what was sent at *since* (`time.monotonic`).
+
+        Connections that an outage has broken are noticed one by one, some of them long after
+        it; they say nothing about now, and are left out.
+        """
+        now = time.monotonic()
         with self._lock:
-            # What was sent before it came back says nothing about now.
-            if self._is_lost or since < self._changed_at:
+            self._has_missed, self._missed_at = True, now
+            if self._is_lost or since < self._changed_at + SETTLING_S * bool(self._changed_at):
                 return
-            self._is_lost, self._changed_at = True, time.monotonic()
+            if _STALE.search(str(reason)) and now - self._stale_at > SETTLING_S:
+                self._stale_at = now
+                return
+            self._is_lost, self._changed_at = True, now
         log.warning(
             "%s away",
             self._kind,
             extra={"action": "wait", "where": self.where, "reason": reason},
         )
 
-    def answered(self) -> None:
-        """It did answer."""
-        if not self.is_lost:
+    def answered(self, *, since: float) -> None:
+        """It did answer what was sent at *since*."""
+        if not self._has_missed:
             return
+        now = time.monotonic()
         with self._lock:
-            was_lost, self._is_lost = self._is_lost, False
-            if not was_lost:
+            # An answer that was on its way already says nothing about now.
+            if not self._has_missed or since < self._missed_at:
                 return
-            away_s, self._changed_at = time.monotonic() - self._changed_at, time.monotonic()
-        log.warning(
-            "%s back",
-            self._kind,
-            extra={"action": "resume", "where": self.where, "away_s": round(away_s, 1)},
-        )
+            self._has_missed = False
+            away_s = now - self._changed_at
+            was_lost, self._is_lost = self._is_lost, False
+            if was_lost:
+                self._changed_at = now
+        if was_lost:
+            log.warning(
+                "%s back",
+                self._kind,
+                extra={"action": "resume", "where": self.where, "away_s": round(away_s, 1)},
+            )
         for on_return in tuple(self._on_return):
             on_return()
 

@@ -92,8 +92,11 @@ class CelerySettings:
         int | None, Meta("Resident MiB above which a process is replaced.", minimum=1)
     ] = None
     visibility_timeout_s: Annotated[
-        int, Meta("Seconds until the broker hands an unacknowledged message out again.", minimum=1)
-    ] = 3600
+        int | None,
+        Meta(
+            "Seconds until Redis hands out again what is unacknowledged; null is never.", minimum=1
+        ),
+    ] = None
     grace_s: Annotated[
         float, Meta("Seconds a stopping worker gives its running handlers.", minimum=0)
     ] = 30

@@ -35,15 +35,21 @@ def broker_settings(organism: Organism) -> dict[str, Any]:
         }
     if scheme not in _REDIS:
         return {"broker_url": url, "broker_connection_timeout": TIMEOUT_S}
-    options = {
+    options: dict[str, Any] = {
         # Kombu waits in BRPOP for less than this.
         "socket_timeout": TIMEOUT_S,
         "socket_connect_timeout": TIMEOUT_S,
         "socket_keepalive": True,
-        # A copy that comes out after it finds its dispatch claimed, or gone.
-        "visibility_timeout": organism.celery.visibility_timeout_s,
         "global_keyprefix": f"celery.{organism.backend.redis_prefix}",
     }
+    visibility_timeout_s = organism.celery.visibility_timeout_s
+    if visibility_timeout_s is None:
+        # What a worker took and did not claim the ledger publishes again, sooner and for less
+        # than kombu, which keeps a second copy of every message for that.
+        options["ack_emulation"] = False
+    else:
+        # A copy that comes out after it finds its dispatch claimed, or gone.
+        options["visibility_timeout"] = visibility_timeout_s
     if scheme == "sentinel":
         return _sentinel(url, options)
     return {"broker_url": _in_kombus_words(url), "broker_transport_options": options}

@@ -70,7 +70,7 @@ class OutcomeReader:
             started = time.monotonic()
             try:
                 returned = self._ledger.outcomes(self.stream, BLOCK_MS)
-                self._ledger.contact.answered()
+                self._ledger.contact.answered(since=started)
                 failures = 0
             except BackendUnavailableError as exc:
                 failures += 1

@@ -57,13 +57,21 @@ class Publisher:
         self._producer: Any = None
         self._events: Any = None
         self._unrecorded: deque[tuple[str, str, Dispatch, str]] = deque()
+        self._is_in_doubt = False
         self._wakeup = Event()
         self._thread: Thread | None = None
 
     def start(self) -> None:
         """Begin to publish."""
+        self._contact.subscribe(self._distrust)
+        self._ledger.contact.subscribe(self._distrust)
         self._thread = Thread(target=self._run, name="publisher", daemon=True)
         self._thread.start()
+        self.wake()
+
+    def _distrust(self) -> None:
+        """An answer went astray: what was sent before it may have been lost as well."""
+        self._is_in_doubt = True
         self.wake()
 
     def wake(self) -> None:
@@ -80,6 +88,8 @@ class Publisher:
         """Publish no more. Blocks until what is being sent has been, or has failed."""
         self._is_stopping.set()
         self.wake()
+        self._contact.unsubscribe(self._distrust)
+        self._ledger.contact.unsubscribe(self._distrust)
         if self._thread is not None:
             self._thread.join()
 
@@ -107,6 +117,9 @@ class Publisher:
 
     def _publish_all(self) -> bool:
         """Publish while there is room; false if the broker would not take it."""
+        if self._is_in_doubt:
+            self._is_in_doubt = False
+            self._ledger.publish_again()
         while not self._is_stopping.is_set():
             while self._unrecorded:
                 self._ledger.record(*self._unrecorded[0])
@@ -129,10 +142,7 @@ class Publisher:
                 self._disconnect()
                 self._ledger.put_back(batches[index:])
                 return False
-            if self._contact.is_lost:
-                self._contact.answered()
-                # What was sent before may have been lost with the connection.
-                self._ledger.publish_again()
+            self._contact.answered(since=started)
         return True
 
     def _send(self, batch: Batch) -> None:

@@ -100,7 +100,7 @@ class Supervisor:
             try:
                 self._tick()
                 pause_s = self._beat_s
-                self._ledger.contact.answered()
+                self._ledger.contact.answered(since=started)
             except BackendUnavailableError as exc:
                 self._ledger.contact.lost(exc, since=started)
                 pause_s = min(self._beat_s, 1.0)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from celery import Celery, signals
+from kombu.transport.virtual import Channel
 
 from pipeline.organism import Organism
 from tasks.lifeline import Lifeline
@@ -41,6 +42,10 @@ class _Hooks:
                 f"a worker's pool must be {' or '.join(POOLS)}, not {pool}: in no other can"
                 " a death be noticed, or a handler be stopped in time"
             )
+        # Kombu would put back what is unacknowledged whenever it closes a connection. The ledger
+        # does that by itself; and over a connection that is gone it ends the worker: with an
+        # AttributeError in kombu 5.7's Channel.conn_or_acquire.
+        Channel.do_restore = False
         self._lifeline.open()
         self._node = sender.hostname
         self._supervisor = Supervisor(self._app, self._organism, self._node)

@@ -92,6 +92,39 @@ def running_redis(*options: str, sentinel: str | None = None) -> Iterator[RedisS
         shutil.rmtree(folder, ignore_errors=True)
 
 
+class DurableRedis:
+    """A server that keeps every write, and may be killed and started again as it was."""
+
+    def __init__(self, folder: Path) -> None:
+        self._command = require_redis()
+        self._folder = folder
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Database 0."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start, with what was there."""
+        durably = ["--appendonly", "yes", "--appendfsync", "always"]
+        settings = _settings(self.port, self._folder, is_sentinel=False)
+        self._process = subprocess.Popen(
+            [self._command, *settings, *durably],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        server = RedisServer(self.port, self._folder, self._process)
+        if not eventually(partial(_answers, server), timeout_s=_START_TIMEOUT_S):
+            raise RuntimeError(f"{self._command} did not start again")
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self._process is not None:
+            stop(self._process)
+
+
 def stop(process: subprocess.Popen[bytes]) -> None:
     """Kill one process and wait for its end."""
     process.kill()

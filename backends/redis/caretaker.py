@@ -107,11 +107,12 @@ class Caretaker:
 
     def _tick(self) -> float:
         """One beat and one sweep; seconds until the next."""
+        started = time.monotonic()
         with translated(self._contact.where):
             arguments = (*self._head, "p", self._pump, self._terms.lease_ms)
             _, due_ms, waiting, publishable, lost_news = self._beat(args=arguments)
             publishable += self._take_over()
-        self._contact.answered()
+        self._contact.answered(since=started)
         self._on_beat(Backlog(waiting, publishable, bool(lost_news)))
         due_s = int(due_ms) / 1000
         return self._terms.beat_s if due_s < 0 else min(due_s, self._terms.beat_s)

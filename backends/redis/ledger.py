@@ -226,7 +226,7 @@ class LedgerClient:
                 if self._is_stopping.wait(pause_s(failures)):
                     raise
             else:
-                self.contact.answered()
+                self.contact.answered(since=started)
                 return reply
 
     def _run_once(self, name: str, *arguments: Any) -> Any:

@@ -100,6 +100,8 @@ class RedisMailbox:
         self._tasks: list[asyncio.Task[None]] = []
         #: The stream entry of each piece of work this pump holds.
         self._entries: dict[str, bytes] = {}
+        #: Where to go on looking for entries that were lost on their way to us; None: nowhere.
+        self._unseen_after: str | None = None
         #: Conversation of each open scope this pump began, and how many of them are on their way.
         self._mine: dict[str, str] = {}
         self._entering = 0
@@ -179,10 +181,12 @@ class RedisMailbox:
             try:
                 with translated(self._contact.where):
                     entries = await self._read(limit)
-                self._contact.answered()
+                self._contact.answered(since=started)
                 failures = 0
             except BackendUnavailableError as exc:
                 failures += 1
+                # What was handed to us then is ours, though we never saw it.
+                self._unseen_after = "0"
                 self._contact.lost(exc, since=started)
                 await asyncio.sleep(pause_s(failures))
                 continue
@@ -216,19 +220,21 @@ class RedisMailbox:
 
     async def defer(self, envelope: Envelope, delay_s: float) -> None:
         """Put a taken message back, to be taken by any pump after *delay_s* seconds."""
-        entry = self._entries.pop(envelope.id)
+        entry = self._entries[envelope.id]
         record = self._records.message(envelope)
         await self._scripts.run("defer", entry, escape(envelope.id), record, int(delay_s * 1000))
+        self._entries.pop(envelope.id, None)
         if self._caretaker is not None:
             self._caretaker.hurry()
 
     async def dispatch(self, envelope: Envelope, fingerprint: str) -> None:
         """Hand a taken message over to the workers."""
-        entry = self._entries.pop(envelope.id)
+        entry = self._entries[envelope.id]
         dispatch_id = dispatch_id_of(envelope)
         record = self._records.dispatch(dispatch_id, Dispatch(envelope, fingerprint))
         listener = envelope.to.partition(COPY_MARK)[0]
         await self._scripts.run("dispatch", entry, escape(dispatch_id), listener, record, "")
+        self._entries.pop(envelope.id, None)
         self.on_publishable()
 
     async def stop(self) -> int:
@@ -247,6 +253,8 @@ class RedisMailbox:
         return 0
 
     async def _read(self, limit: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        if self._unseen_after is not None:
+            return await self._read_unseen(self._unseen_after, limit)
         try:
             found = await self._client.xreadgroup(
                 GROUP, self.pump, {self._inbox: ">"}, count=limit, block=self._block_ms()
@@ -261,6 +269,16 @@ class RedisMailbox:
             return []
         return entries_of(found)
 
+    async def _read_unseen(self, after: str, limit: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        """What has been handed to this pump and did not arrive, a page at a time."""
+        found = await self._client.xreadgroup(
+            GROUP, self.pump, {self._inbox: after}, count=limit, block=None
+        )
+        rows = entries_of(found)
+        self._unseen_after = rows[-1][0].decode() if rows else None
+        held = set(self._entries.values())
+        return [(entry, fields) for entry, fields in rows if entry not in held]
+
     async def _read_news(self) -> None:
         last: bytes | str = "0"
         failures = 0
@@ -272,7 +290,7 @@ class RedisMailbox:
                     entries = entries_of(found)
                     if entries:
                         await self._client.xdel(self._news, *(entry for entry, _ in entries))
-                self._contact.answered()
+                self._contact.answered(since=started)
                 failures = 0
             except BackendError as exc:
                 failures += 1

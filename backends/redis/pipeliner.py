@@ -108,7 +108,7 @@ class Pipeliner:
                 self._wakeup.clear()
             if refusal is None:
                 failures = 0
-                self._contact.answered()
+                self._contact.answered(since=sent_at)
             else:
                 failures += 1
                 self._contact.lost(refusal, since=sent_at)

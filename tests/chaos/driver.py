@@ -72,7 +72,8 @@ class _Pump:
     ) -> None:
         self.id = ""
         self.open: dict[str, dict[str, Any]] = {}
-        self._log = organism.with_name(f"pump-{time.monotonic_ns()}.log").open("wb")
+        self.log_path = organism.with_name(f"pump-{time.monotonic_ns()}.log")
+        self._log = self.log_path.open("wb")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.chaos.pump", str(organism)],
             stdin=subprocess.PIPE,
@@ -81,13 +82,15 @@ class _Pump:
             env=environment,
         )
         self._answers = answers
-        Thread(target=self._read, daemon=True).start()
+        self._reader = Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            with suppress(json.JSONDecodeError):
-                self._answers.put((self, json.loads(line)))
+        with self.process.stdout as lines:
+            for line in lines:
+                with suppress(json.JSONDecodeError):
+                    self._answers.put((self, json.loads(line)))
 
     def ask(self, order: dict[str, Any]) -> None:
         self.open[order["id"]] = order
@@ -105,6 +108,7 @@ class _Pump:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self._reader.join()
         self._log.close()
 
 
@@ -114,17 +118,24 @@ class Chaos:
     Args:
         seed: of the kills and of the order of messages.
         pause_s: shortest and longest time between two kills; None kills nothing.
+        counter: URL of the Redis where handlers count their runs.
     """
 
     def __init__(
-        self, organism: Path, *, seed: int, pause_s: tuple[float, float] | None = (1.0, 3.0)
+        self,
+        organism: Path,
+        *,
+        seed: int,
+        counter: str,
+        pause_s: tuple[float, float] | None = (1.0, 3.0),
     ) -> None:
         self._file = organism
         self.organism: Organism = load_organism(organism)
         backend = self.organism.backend
         self._client: Any = redis.Redis.from_url(backend.redis_url)
         self._prefix = backend.redis_prefix
-        self._environment = {**os.environ, "CHAOS_REDIS": backend.redis_url}
+        self._environment = {**os.environ, "CHAOS_REDIS": counter}
+        self._counter: Any = redis.Redis.from_url(counter)
         self._random = random.Random(seed)  # noqa: S311 - the same kills for the same seed
         self._pause_s = pause_s
         self._answers: SimpleQueue[Any] = SimpleQueue()
@@ -132,6 +143,7 @@ class Chaos:
         self._workers = [self._new_worker() for _ in range(WORKERS)]
         self._watched: list[tuple[float, str, str]] = []
         self._numbers: dict[str, int] = {}
+        self._answered: set[str] = set()
         self.report = Report()
 
     def _new_pump(self) -> _Pump:
@@ -147,18 +159,20 @@ class Chaos:
             {"id": f"m{n}", "to": self._random.choice(KINDS), "number": n} for n in range(messages)
         )
         kinds: Counter[str] = Counter()
-        next_kill = started + 5 if self._pause_s else float("inf")
+        next_kill = float("inf")
         while self.report.completed < messages and time.monotonic() - started < limit_s:
             self._feed(orders, kinds)
             self._collect()
             self._watch()
-            if time.monotonic() > next_kill and self._pause_s:
+            if self._pause_s and self._answered and next_kill == float("inf"):
+                next_kill = time.monotonic()
+            if self._pause_s and time.monotonic() > next_kill:
                 self._kill()
                 next_kill = time.monotonic() + self._random.uniform(*self._pause_s)
         self._settle(time.monotonic() + self.organism.celery.lease_s + 15)
         self.report.duration_s = time.monotonic() - started
         self.report.expected_runs = kinds["crunch"] + 10 * kinds["spread"]
-        self.report.runs = int(self._client.get(RUNS_KEY + "crunch") or 0)
+        self.report.runs = int(self._counter.get(RUNS_KEY + "crunch") or 0)
         counts = self._client.hgetall(f"{self._prefix}l:counts")
         self.report.ledger = {name.decode(): int(value) for name, value in counts.items()}
         self._count_doubles()
@@ -173,6 +187,13 @@ class Chaos:
                 worker.stop(20)
             worker.kill()
         self._client.close()
+        self._counter.close()
+
+    def logs(self) -> list[str]:
+        """What each process that still runs has written."""
+        paths = [worker.log_path for worker in self._workers]
+        paths += [pump.log_path for pump in self._pumps]
+        return [path.read_text(errors="replace") for path in paths]
 
     def _feed(self, orders: Iterator[dict[str, Any]], kinds: Counter[str]) -> None:
         for pump in self._pumps:
@@ -191,9 +212,12 @@ class Chaos:
             while True:
                 if "pump" in answer:
                     pump.id = answer["pump"]
-                elif pump.open.pop(answer["id"], None) is not None:
-                    self.report.completed += 1
+                else:
+                    # A pump that was killed may have said it too, just before.
+                    pump.open.pop(answer["id"], None)
+                    self._answered.add(answer["id"])
                     self.report.wrong += answer["number"] != self._numbers[answer["id"]]
+                    self.report.completed = len(self._answered)
                 pump, answer = self._answers.get_nowait()
         except Empty:
             return
@@ -206,7 +230,7 @@ class Chaos:
             if not victim.id:
                 return
             victim.process.send_signal(signal.SIGKILL)
-            victim.process.wait()
+            victim.end()
             self._watched.append((time.monotonic(), "pump", victim.id))
             self._pumps[index] = heir = self._new_pump()
             heir.open.update(victim.open)

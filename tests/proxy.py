@@ -1,0 +1,94 @@
+"""A TCP proxy that stops relaying when told to: its far end accepts, and never answers."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+_CHUNK = 65536
+
+
+class Proxy:
+    """Relays to one loopback port from another, in a thread of its own."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._loop = asyncio.new_event_loop()
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self.port = 0
+
+    def start(self) -> None:
+        """Listen on a free port."""
+        self._thread.start()
+        self._server = asyncio.run_coroutine_threadsafe(
+            asyncio.start_server(self._accept, "127.0.0.1", 0), self._loop
+        ).result()
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def freeze(self) -> None:
+        """Accept, and relay nothing."""
+        self._loop.call_soon_threadsafe(self._flows.clear)
+
+    def thaw(self) -> None:
+        """Relay again, what came meanwhile first."""
+        self._loop.call_soon_threadsafe(self._flows.set)
+
+    def cut(self) -> None:
+        """Break every connection; new ones are accepted."""
+        self._loop.call_soon_threadsafe(self._cut)
+
+    def stop(self) -> None:
+        """End the thread, and every connection with it."""
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _cut(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _close(self) -> None:
+        self._server.close()
+        self._cut()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            await self._flows.wait()
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._writers.add(far_writer)
+        for source, sink in ((reader, far_writer), (far_reader, writer)):
+            task = self._loop.create_task(self._relay(source, sink))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _relay(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while chunk := await source.read(_CHUNK):
+                await self._flows.wait()
+                sink.write(chunk)
+                await sink.drain()
+        sink.transport.abort()
+        self._writers.discard(sink)
+
+
+@contextmanager
+def running_proxy(target: int) -> Iterator[Proxy]:
+    """A proxy to a loopback port."""
+    proxy = Proxy(target)
+    proxy.start()
+    try:
+        yield proxy
+    finally:
+        proxy.stop()
