@@ -6,6 +6,7 @@ shows may be a moment old: nothing here is one step, but for what changes a dead
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -84,6 +85,10 @@ class Archive:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
         disconnect(self._client)
 
     def pumps(self) -> int:
@@ -225,7 +230,8 @@ class Archive:
         for key, value in self._fields(name):
             kind, rest = key[:1], unescape(key[1:])
             if kind == b"h":
-                found.hops.append(_hops.decode(value))
+                with suppress(msgspec.MsgspecError):
+                    found.hops.append(_hops.decode(value))
             elif kind == b"t":
                 found.threads += 1
             elif kind == b"s":
@@ -233,13 +239,20 @@ class Archive:
                 # An open scope below another is one unit of it, and no message.
                 found.in_flight += units - (1 if parent else 0)
             elif kind == b"r":
-                found.answers[rest] = self._records.open_answer(rest, value) if value else None
+                found.answers[rest] = self._answer(rest, value)
         found.hops.sort(key=lambda hop: hop.started_at)
         began = found.hops[0].started_at if found.hops else None
         ended = max((hop.started_at + hop.duration_s for hop in found.hops), default=None)
         found.started_at = moment / 1000 if is_open else began
         found.last_at = ended if is_open else moment / 1000
         return found
+
+    def _answer(self, scope: str, record: bytes) -> Answer | None:
+        """None where there is none, or one that is not ours: others are shown all the same."""
+        try:
+            return self._records.open_answer(scope, record) if record else None
+        except CodecError:
+            return None
 
     def _fields(self, name: bytes) -> Iterator[tuple[bytes, bytes]]:
         key = self._prefix.encode() + b"v:" + name

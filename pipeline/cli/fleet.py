@@ -5,7 +5,6 @@ import re
 import socket
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 from pipeline.errors import ConfigError
@@ -18,14 +17,6 @@ from tasks.handler_task import EXECUTOR
 _NO_ADVICE = "ignore:You're running the worker with superuser privileges"
 #: What Celery's `-n` would expand, or cut in two.
 _NOT_IN_A_NODE = re.compile(r"[^A-Za-z0-9_.-]+")
-#: How URLs of a Redis Cluster begin, in one library or another.
-_CLUSTERS = ("redis+cluster", "rediss+cluster", "rediscluster", "redis-cluster", "cluster")
-
-#: Goes on from what names the cluster.
-WHY_NO_CLUSTER = (
-    "whose scripts can't touch keys of several slots and which is no broker for Celery;"
-    " name a single server or Sentinels"
-)
 
 
 def check_fleet(organism: Organism, file: Path) -> None:
@@ -40,10 +31,8 @@ def check_fleet(organism: Organism, file: Path) -> None:
         problems.append(
             f"{file}: backend.type is {kind}; workers need redis, at redis_url or ${{REDIS_URL}}"
         )
-    else:
-        problems += cluster_urls(organism, file)
-        if not needs_workers(organism):
-            problems.append(f"{file}: no listener is cpu_bound, so workers have nothing to run")
+    elif not needs_workers(organism):
+        problems.append(f"{file}: no listener is cpu_bound, so workers have nothing to run")
     if problems:
         raise ConfigError(*problems)
 
@@ -51,19 +40,6 @@ def check_fleet(organism: Organism, file: Path) -> None:
 def needs_workers(organism: Organism) -> bool:
     """True when a listener's handler runs on workers."""
     return any(organism.executor_of(listener) == EXECUTOR for listener in organism.listeners)
-
-
-def cluster_urls(organism: Organism, file: Path) -> list[str]:
-    """Each URL of *organism* that names a Redis Cluster, as a problem."""
-    urls = {
-        "backend.redis_url": organism.backend.redis_url,
-        "celery.broker_url": organism.celery.broker_url,
-    }
-    return [
-        f"{file}: {setting} names a Redis Cluster, {WHY_NO_CLUSTER}"
-        for setting, url in urls.items()
-        if urlsplit(url).scheme.lower() in _CLUSTERS
-    ]
 
 
 def worker_command(organism: Organism, *, concurrency: int | None, loglevel: str) -> list[str]:

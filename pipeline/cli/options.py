@@ -9,11 +9,20 @@ from typing import Any
 
 import click
 
+from backends.redis.connection import connect, disconnect
 from pipeline.errors import ConfigError
 from pipeline.organism import Organism
 from pipeline.organism_file import ConfigWarning, load_organism
 
 DEFAULT_FILE = Path("organism.yaml")
+
+#: How URLs of a Redis Cluster begin, in one library or another.
+_CLUSTERS = ("redis+cluster", "rediss+cluster", "rediscluster", "redis-cluster", "cluster")
+#: Goes on from what names the cluster.
+WHY_NO_CLUSTER = (
+    "whose scripts can't touch keys of several slots and which is no broker for Celery;"
+    " name a single server or Sentinels"
+)
 
 
 def organism_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -61,7 +70,7 @@ def load(file: Path) -> Organism:
     """The organism in *file*; what it ignores is told on stderr, a line each.
 
     Raises:
-        ConfigError: with every mistake.
+        ConfigError: with every mistake; a Redis that no URL of its leads to is one.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConfigWarning)
@@ -71,7 +80,32 @@ def load(file: Path) -> Organism:
             click.echo(f"warning: {each.message}", err=True)
         else:
             warnings.showwarning(each.message, each.category, each.filename, each.lineno)
+    problems = url_problems(organism, file)
+    if problems:
+        raise ConfigError(*problems)
     return organism
+
+
+def url_problems(organism: Organism, file: Path) -> list[str]:
+    """What is wrong with the URLs of an organism over Redis, as far as they tell by themselves."""
+    if organism.backend.backend_type != "redis":
+        return []
+    urls = {
+        "backend.redis_url": organism.backend.redis_url,
+        "celery.broker_url": organism.celery.broker_url,
+    }
+    problems = [
+        f"{file}: {setting} names a Redis Cluster, {WHY_NO_CLUSTER}"
+        for setting, url in urls.items()
+        if url.partition("://")[0].lower() in _CLUSTERS
+    ]
+    if not problems:
+        try:
+            # Opens no connection.
+            disconnect(connect(organism.backend.redis_url))
+        except ValueError as exc:
+            problems.append(f"{file}: backend.redis_url: {exc}")
+    return problems
 
 
 def load_shared(file: Path) -> Organism:

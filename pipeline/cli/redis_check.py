@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from backends.errors import BackendError
 from backends.redis.inspection import OLDEST_VERSION, Server, inspect_server
-from pipeline.cli.fleet import WHY_NO_CLUSTER, cluster_urls
+from pipeline.cli.options import WHY_NO_CLUSTER
 from pipeline.errors import ConfigError
 from pipeline.organism import Organism
 from tasks.broker import broker_url
@@ -42,9 +42,7 @@ def check_redis(organism: Organism, file: Path) -> Findings:
     findings = Findings()
     if organism.backend.backend_type != "redis":
         return findings
-    problems = cluster_urls(organism, file)
-    if problems:
-        raise ConfigError(*problems)
+    problems: list[str] = []
     findings.notes += _timing_notes(organism)
     for setting, url in _urls(organism).items():
         try:
@@ -122,7 +120,7 @@ def _timing_notes(organism: Organism) -> list[str]:
         if organism.executor_of(listener) == EXECUTOR and listener.timeout_s is not None
     ]
     longest_s, name = max(limits, default=(0.0, ""))
-    if longest_s < visibility_s:
+    if visibility_s is None or longest_s < visibility_s:
         return []
     text = "the broker hands out copies of what still runs, and workers drop them"
     setting = f"celery.visibility_timeout_s ({visibility_s:g} s)"

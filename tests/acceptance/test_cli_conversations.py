@@ -185,6 +185,16 @@ class TestThreads:
             assert done.returncode == 2
             assert "backend.type is memory" in done.stderr
 
+    def test_a_url_that_leads_nowhere_is_a_mistake(self, tmp_path: Path) -> None:
+        """In every command alike: exit 2, without its password."""
+        write_sums(tmp_path, "redys://:secret@127.0.0.1:1", "x:")
+        for command in (["run"], ["worker"], ["threads"], ["send", "squares", '{"n":1}']):
+            done = pump(tmp_path, *command)
+            assert done.returncode == 2
+            (line,) = done.stderr.splitlines()
+            assert line.startswith("organism.yaml: backend.redis_url: the Redis URL can't be read")
+            assert "secret" not in line
+
     def test_a_redis_that_is_away_is_one_line(self, tmp_path: Path) -> None:
         """Exit 1, host and port, no traceback."""
         write_sums(tmp_path, "redis://:secret@127.0.0.1:1", "x:")
