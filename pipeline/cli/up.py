@@ -32,9 +32,26 @@ PATIENCE_S = 5.0
 #: The same where nothing is worth waiting for: what they work on ends with the private Redis.
 IMPATIENCE_S = 2.5
 FLOWER_PORT = 5555
+#: Where the words behind `--` are kept in click's context.
+COMMAND = "pipeline.cli.up.command"
 
 
-@click.command()
+class _BesideCommand(click.Command):
+    """Leaves what is behind `--` alone; click would take its first word for FILE."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the command for later."""
+        if "--" in args:
+            position = args.index("--")
+            args, ctx.meta[COMMAND] = args[:position], tuple(args[position + 1 :])
+        return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """What `--help` says may follow."""
+        return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]
+
+
+@click.command(cls=_BesideCommand)
 @organism_argument
 @click.option(
     "--workers",
@@ -50,8 +67,8 @@ FLOWER_PORT = 5555
     metavar="N",
     help="Processes of each worker. Default: process_pool.workers, shared out.",
 )
-@click.argument("command", nargs=-1, metavar="[-- COMMAND...]", type=click.UNPROCESSED)
-def up(*, file: Path, workers: int, concurrency: int | None, command: tuple[str, ...]) -> int:
+@click.pass_context
+def up(ctx: click.Context, *, file: Path, workers: int, concurrency: int | None) -> int:
     """Run everything an organism needs: Redis, workers, a pump, and Flower if installed.
 
     Redis is the one $REDIS_URL names, else a private server: redis-server or
@@ -66,6 +83,7 @@ def up(*, file: Path, workers: int, concurrency: int | None, command: tuple[str,
     With -- COMMAND that runs in the pump's place, $REDIS_URL set, with the terminal to
     itself but for the workers' warnings. When it ends so does the rest, with its exit code.
     """
+    command: tuple[str, ...] = ctx.meta.get(COMMAND, ())
     told = Told()
     with ExitStack() as stack:
         stack.enter_context(told.listening())

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.acceptance.fleets import Command, pump, started, write_sums
+from tests.acceptance.fleets import PUMP, Command, pump, started, write_sums
 from tests.servers import RedisServer, require_redis
 from tests.waiting import eventually
 
@@ -167,6 +167,13 @@ class TestCommand:
             folder, "up", "organism.yaml", "--", sys.executable, "-c", script, TMPDIR=str(temporary)
         )
         assert (done.returncode, done.stdout) == (exit_code, "redis://\n"), done.stderr
+
+    def test_the_file_need_not_be_named(self, folder: Path, temporary: Path) -> None:
+        """The first word of the command is not taken for it."""
+        command = [*PUMP, "send", "squares", '{"n": 4}', "--timeout", "0.1"]
+        done = pump(folder, "up", "--", *command, TMPDIR=str(temporary))
+        assert done.returncode == 1, done.stderr
+        assert "no pump runs; waiting for one" in done.stderr
 
     def test_an_interrupt_reaches_it_once(self, folder: Path, temporary: Path) -> None:
         """Then everything ends, with what it makes of it."""
