@@ -16,7 +16,13 @@ class Notes:
     """
 
     def __init__(self) -> None:
+        self._made_by = os.getpid()
         self._page = mmap.mmap(-1, _PLACES * _SIZE)
+
+    @property
+    def is_shared(self) -> bool:
+        """True in a process of the pool, false in the main process."""
+        return os.getpid() != self._made_by
 
     def running(self, dispatch_id: str) -> None:
         """This process begins to run a dispatch; empty when it has ended."""

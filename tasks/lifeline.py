@@ -1,6 +1,9 @@
 """Ends a worker's processes when its main process is gone, however it went."""
 
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Thread
 
 
@@ -30,3 +33,17 @@ class Lifeline:
 def _follow(read: int) -> None:
     os.read(read, 1)
     os._exit(1)
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """While a handler runs inside, SIGTERM ends this process of the pool then and there.
+
+    Billiard would raise `SystemExit` in the handler's midst, which its caller would be told
+    as its failure. A process that has ended is noticed, and what it ran is run elsewhere.
+    """
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

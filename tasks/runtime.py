@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import os
+import traceback
+from contextlib import nullcontext
 from threading import Lock
 
 from celery import Celery
@@ -25,6 +27,7 @@ from pipeline.worker import Call, Completed, Failed, Outcome, TimeLimitError, ru
 from tasks.batch import Batch, BatchKeeper
 from tasks.events import EventSender, failed_event, received_event, started_event, succeeded_event
 from tasks.identity import owner_id, worker_notes
+from tasks.lifeline import ending_at_once
 from tasks.time_limit import TimeLimit
 
 log = logging.getLogger(__name__)
@@ -64,8 +67,9 @@ class Runtime:
         if len(members) > 1:
             self._keeper.keep(batch)
         try:
-            for dispatch_id, dispatch in batch.members():
-                self._run(batch, dispatch_id, dispatch)
+            with ending_at_once() if self._notes.is_shared else nullcontext():
+                for dispatch_id, dispatch in batch.members():
+                    self._run(batch, dispatch_id, dispatch)
         finally:
             self._keeper.keep(None)
             self._notes.running("")
@@ -118,9 +122,17 @@ class Runtime:
             return self._loop.run(run_handler(call, self._codec))
         except TimeLimitError:
             # It struck between two steps of the loop, which is of no more use.
-            self._loop.close()
-            self._loop = asyncio.Runner()
+            self._renew_loop()
             return call.overran(call.timeout_s or 0.0)
+        except (KeyboardInterrupt, SystemExit) as exc:
+            # The loop lets these through from any task of it. No signal of ours raises them.
+            self._renew_loop()
+            text = "".join(traceback.format_exception_only(exc)).strip()
+            return call.failed(ErrorCode.RAISED, text)
+
+    def _renew_loop(self) -> None:
+        self._loop.close()
+        self._loop = asyncio.Runner()
 
     def _give_up(self, dispatch_id: str, envelope: Envelope, outcome: Outcome) -> None:
         """The handler can't be stopped: say so in its place, from another thread."""

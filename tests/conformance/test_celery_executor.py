@@ -151,6 +151,21 @@ class TestOverRedis(CeleryContract):
         assert failed.error.code == ErrorCode.TIMEOUT
         assert await self.answer(executor, codec, handlers.double) == Result(42)
 
+    @pytest.mark.parametrize(
+        ("handler", "text"),
+        [
+            (handlers.interrupt, "KeyboardInterrupt"),
+            (handlers.leave_from_beside, "SystemExit: 4"),
+        ],
+    )
+    async def test_not_even_an_interrupt_ends_the_process(
+        self, executor: Executor, codec: Codec, handler: Callable[..., Any], text: str
+    ) -> None:
+        """What a handler raises is its caller's to know, in whatever task of the loop."""
+        failed = await self.failure(executor, codec, handler)
+        assert (failed.error.code, failed.error.message) == (ErrorCode.RAISED, text)
+        assert await self.answer(executor, codec, handlers.double) == Result(42)
+
     async def test_a_process_keeps_one_event_loop(self, executor: Executor, codec: Codec) -> None:
         """What a handler keeps for its loop is good for the next call."""
         seen = await asyncio.gather(

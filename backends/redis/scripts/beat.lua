@@ -25,9 +25,7 @@ if is_fresh then
   redis.call('XGROUP', 'CREATE', news_stream, GROUP, '0', 'MKSTREAM')
 end
 redis.call('PEXPIRE', news_stream, integer(lease * LEASES_KEPT))
-if redis.call('EXISTS', INBOX) == 0 then
-  redis.call('XGROUP', 'CREATE', INBOX, GROUP, '0', 'MKSTREAM')
-end
+make_inbox()
 if redis.call('XLEN', INBOX) == 0 then
   expire_if_ends(INBOX)
 end

@@ -26,6 +26,12 @@ for i, id in ipairs(ids) do
 end
 if #claims > 0 then
   redis.call('HSET', CLAIMS, unpack(claims))
+  if redis.call('EXISTS', PARKED) == 1 then
+    -- A copy reached one who may run it after all.
+    for i = 1, #claims, 2 do
+      redis.call('HDEL', PARKED, claims[i])
+    end
+  end
 end
 if copies > 0 then
   count('copies', copies)

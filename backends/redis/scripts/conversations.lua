@@ -24,16 +24,25 @@ local function count(what, by)
   redis.call('HINCRBY', COUNTS, what, by or 1)
 end
 
+-- The inbox is never without its group, or nobody would read what is in it.
+local has_inbox = false
+local function make_inbox()
+  if not has_inbox and redis.call('EXISTS', INBOX) == 0 then
+    redis.call('XGROUP', 'CREATE', INBOX, GROUP, '0', 'MKSTREAM')
+  end
+  has_inbox = true
+end
+
 local function deliver(...)
+  make_inbox()
   redis.call('XADD', INBOX, '*', ...)
   redis.call('PERSIST', INBOX)
 end
 
 -- What no pump or worker has taken yet.
 local function waiting()
-  -- Without a pump there is no group.
-  local pending = redis.pcall('XPENDING', INBOX, GROUP)
-  local taken = pending.err and 0 or pending[1]
+  local is_read = redis.call('EXISTS', INBOX) == 1
+  local taken = is_read and redis.call('XPENDING', INBOX, GROUP)[1] or 0
   return redis.call('XLEN', INBOX) - taken + redis.call('LLEN', READY) + redis.call('ZCARD', DELAYED)
 end
 

@@ -1,0 +1,144 @@
+"""Flower shows each run under its handler's name, and its counts are the ledger's."""
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import redis
+
+from backends.redis.archive import Archive
+from pipeline import StreamPump
+from pipeline.organism_file import load_organism
+from pipeline.stations import codec_of
+from tests.conformance import executor_handlers as handlers
+from tests.conformance.executor_handlers import Task
+from tests.fleet import running_worker, write_organism
+from tests.servers import RedisServer, free_port
+from tests.waiting import eventually
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+#: Runs of each handler; the failing one is tried twice.
+RUNS = 40
+
+
+@pytest.fixture
+def organism_file(
+    redis_server: RedisServer, redis_client: redis.Redis, tmp_path: Path
+) -> Iterator[Path]:
+    prefix = f"test-{uuid4().hex}:"
+    module = handlers.__name__
+    listeners = [
+        {
+            "name": name,
+            "handler": f"{module}.{name}",
+            "payload_class": f"{module}.Task",
+            "cpu_bound": True,
+            "retries": retries,
+            "backoff_s": 0.01,
+        }
+        for name, retries in (("double", 0), ("fail", 1))
+    ]
+    yield write_organism(tmp_path / "organism.yaml", redis_server.url, prefix, listeners)
+    for pattern in (f"{prefix}*", f"celery.{prefix}*"):
+        for key in redis_client.scan_iter(match=pattern, count=1000):
+            redis_client.delete(key)
+
+
+@contextmanager
+def running_flower(organism: Path) -> Iterator[str]:
+    """Flower by Celery's own command; where it is."""
+    port = free_port()
+    command = [sys.executable, "-m", "celery", "-A", "tasks", "flower"]
+    process = subprocess.Popen(
+        [*command, "--address=127.0.0.1", f"--port={port}"],
+        cwd=organism.parent,
+        env={**os.environ, "ORGANISM": str(organism)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        assert eventually(lambda: bool(_read(f"{url}/metrics")), timeout_s=60)
+        yield url
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _read(url: str) -> str:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - loopback
+            return str(answer.read().decode())
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return ""
+
+
+def _events(url: str) -> Counter[tuple[str, str]]:
+    """How often Flower has seen each kind of event of each task."""
+    found: Counter[tuple[str, str]] = Counter()
+    pattern = re.compile(r'flower_events_total\{task="([^"]+)",type="([^"]+)".*\} (\S+)')
+    for task, kind, count in pattern.findall(_read(f"{url}/metrics")):
+        found[task, kind] += int(float(count))
+    return found
+
+
+async def test_flower_sees_every_run(organism_file: Path) -> None:
+    """Sent, received, started, and how each ended; as often as the ledger says."""
+    organism = load_organism(organism_file)
+    with running_flower(organism_file) as url, running_worker(organism_file) as worker:
+        async with StreamPump(organism) as pump:
+            for name, state in (("fail", "FAILURE"), ("double", "SUCCESS")):
+                asked = (pump.request(name, Task(n)) for n in range(RUNS))
+                await asyncio.gather(*asked, return_exceptions=True)
+                ended = (f"test.{name}", f"task-{'failed' if name == 'fail' else 'succeeded'}")
+                assert await asyncio.to_thread(eventually, lambda: _events(url)[ended] >= RUNS)  # noqa: B023
+                # The latest runs come first.
+                page = await asyncio.to_thread(_seen, f"{url}/tasks")
+                assert page.count(f"test.{name}") > 5
+                assert page.count(state) > 5
+                assert worker.node in page
+        expected = Counter(
+            {
+                **{("test.double", f"task-{kind}"): RUNS for kind in ("sent", "succeeded")},
+                **{("test.fail", f"task-{kind}"): 2 * RUNS for kind in ("sent", "failed")},
+                **{
+                    (f"test.{name}", f"task-{kind}"): count
+                    for name, count in (("double", RUNS), ("fail", 2 * RUNS))
+                    for kind in ("received", "started")
+                },
+            }
+        )
+        assert await asyncio.to_thread(eventually, lambda: _events(url) == expected), _events(url)
+        archive = Archive(organism.backend, codec_of(organism))
+        counts = archive.counts()
+        archive.close()
+        assert counts["dispatched"] == counts["completed"] == 3 * RUNS
+        assert counts["retries"] == RUNS
+
+
+def _seen(url: str) -> str:
+    """What a browser makes of a page."""
+    if CHROMIUM is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("no chromium here")
+        pytest.skip("no chromium here")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000"]
+    done = subprocess.run(
+        [CHROMIUM, *options, "--dump-dom", url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout

@@ -1,0 +1,212 @@
+"""The mailbox of many machines fulfils the contract; and what it alone promises."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import redis
+
+from backends import BackendConfig, create_backend
+from backends.codec import Codec
+from backends.mailbox import Effects, Gathering, Mailbox, Settlement
+from backends.protocol import Backend
+from backends.redis.mailbox import RedisMailbox
+from backends.terms import Terms
+from tests.conformance.mailbox_contract import (
+    MAX_SLOTS,
+    YES,
+    MailboxContract,
+    OpenMailbox,
+    envelope,
+    opening,
+)
+from tests.servers import RedisServer
+from tests.waiting import eventually
+
+TERMS = Terms(lease_s=1.0)
+
+
+class RedisMailboxContract(MailboxContract):
+    redis_ttl = 60.0
+    signing_keys: tuple[str, ...] = ()
+
+    @pytest.fixture
+    def config(self, redis_server: RedisServer, redis_prefix: str) -> BackendConfig:
+        return BackendConfig(
+            backend_type="redis",
+            redis_url=redis_server.url,
+            redis_prefix=redis_prefix,
+            redis_ttl=self.redis_ttl,
+            max_slots_per_thread=MAX_SLOTS,
+        )
+
+    @pytest.fixture
+    def backend(self, config: BackendConfig) -> Iterator[Backend]:
+        backend = create_backend(config)
+        yield backend
+        backend.close()
+
+    @pytest.fixture
+    async def open_mailbox(self, config: BackendConfig) -> AsyncIterator[OpenMailbox]:
+        async with AsyncExitStack() as stack:
+
+            async def open_mailbox(*, keep_closed: int = 100) -> Mailbox:
+                codec = Codec(keys=self.signing_keys, realm=config.redis_prefix)
+                own = replace(config, keep_closed=keep_closed)
+                mailbox = RedisMailbox(own, codec, TERMS)
+                await mailbox.start()
+                stack.push_async_callback(mailbox.stop)
+                return mailbox
+
+            yield open_mailbox
+
+
+class TestRedisMailbox(RedisMailboxContract):
+    async def test_streams_are_trimmed_as_hops_settle(
+        self, mailbox: Mailbox, redis_client: redis.Redis, redis_prefix: str
+    ) -> None:
+        """What is done is not kept in the stream."""
+        for number in range(20):
+            await mailbox.open(opening(f"c{number}"))
+        assert redis_client.xlen(f"{redis_prefix}s:inbox") == 20
+        for left in reversed(range(20)):
+            await self.end(mailbox)
+            assert redis_client.xlen(f"{redis_prefix}s:inbox") == left
+
+    async def test_a_hop_settled_elsewhere_is_not_settled_again(
+        self, open_mailbox: OpenMailbox, backend: Backend
+    ) -> None:
+        """One that was thought dead comes too late: nothing of its hop happens."""
+        slow, quick = await open_mailbox(), await open_mailbox()
+        await slow.open(opening())
+        work = await self.take_envelope(slow)
+        assert isinstance(slow, RedisMailbox)
+        # All that its pump does not do any more.
+        assert slow._caretaker is not None
+        await asyncio.to_thread(slow._caretaker.stop)
+        assert await self.take_envelope(quick) == work
+        effects = await quick.settle(Settlement(work, [], [], [], [YES]))
+        assert effects.closed_conversations == ["c"]
+        late = Settlement(work, [], [envelope("m-late")], [], [YES])
+        assert await slow.settle(late) == Effects([], [], [])
+        await quick.open(opening("b"))
+        assert await self.take_envelope(quick) == envelope("m-b", "b")
+        assert backend.buffer_get_thread("c") == [b"slot"]
+
+    async def test_news_reach_the_pump_that_waits(self, open_mailbox: OpenMailbox) -> None:
+        """Whoever settles the hop, the answer comes to whoever sent the message."""
+        asker, worker = await open_mailbox(), await open_mailbox()
+        assert isinstance(asker, RedisMailbox)
+        news: list[Effects] = []
+        asker.on_news = news.append
+        await asker.open(opening())
+        await self.end(worker, YES)
+
+        def is_told() -> bool:
+            answered = [each for effects in news for each in effects.answered]
+            closed = [each for effects in news for each in effects.closed_scopes]
+            return answered == [("s-c", YES)] and closed == ["s-c"]
+
+        async with asyncio.timeout(10):
+            while not is_told():
+                await asyncio.sleep(0.01)
+        assert asker.open_conversations == 0
+
+    async def test_what_a_stopped_pump_held_is_taken_by_another(
+        self, open_mailbox: OpenMailbox
+    ) -> None:
+        """At once, no lease has to end."""
+        first, second = await open_mailbox(), await open_mailbox()
+        for name in "ab":
+            await first.open(opening(name))
+        taken = await self.take(first, 2)
+        assert await first.stop() == 0
+        assert await self.take(second, 2) == taken
+
+    async def test_a_dispatch_takes_the_messages_place(
+        self, mailbox: Mailbox, redis_client: redis.Redis, redis_prefix: str
+    ) -> None:
+        """It is recorded in the step that takes the entry out, and counts as waiting."""
+        assert isinstance(mailbox, RedisMailbox)
+        await mailbox.open(opening())
+        work = await self.take_envelope(mailbox)
+        await mailbox.dispatch(work, "fingerprint")
+        assert redis_client.xlen(f"{redis_prefix}s:inbox") == 0
+        assert redis_client.hkeys(f"{redis_prefix}l:dispatches") == [work.id.encode()]
+        assert mailbox.open_conversations == 1
+
+    async def test_what_is_none_of_ours_is_set_aside(
+        self, mailbox: Mailbox, redis_client: redis.Redis, redis_prefix: str
+    ) -> None:
+        """A stream entry somebody else wrote hurts nobody, and is kept to be looked at."""
+        inbox = f"{redis_prefix}s:inbox"
+        for fields in ({"m": b"forged"}, {"i": "x", "o": b"\xff"}, {"z": "?"}, {"i": "\xff"}):
+            redis_client.xadd(inbox, fields)  # type: ignore[arg-type]
+        await mailbox.open(opening())
+        assert await self.take_envelope(mailbox) == envelope("m-c")
+        assert redis_client.llen(f"{redis_prefix}l:quarantine") == 4
+        assert redis_client.xlen(inbox) == 1
+
+
+class TestSignedMailbox(RedisMailboxContract):
+    signing_keys = ("a key for tests",)
+
+
+class TestExpiry(RedisMailboxContract):
+    """The time to live begins when a conversation ends. The suite runs within it as well."""
+
+    redis_ttl = 0.5
+
+    async def test_what_is_open_does_not_expire(
+        self, mailbox: Mailbox, backend: Backend, redis_client: redis.Redis, redis_prefix: str
+    ) -> None:
+        """Waiting, running or deferred; and nothing but the pump's own leases has a term."""
+        await mailbox.open(opening("waits", message_id="id"))
+        await mailbox.open(opening("runs"))
+        work = await self.take_envelope(mailbox)
+        await mailbox.defer(work, 2 * self.redis_ttl + 0.5)
+        await asyncio.sleep(2 * self.redis_ttl)
+        assert sorted(backend.buffer_list_threads()) == ["runs", "waits"]
+        for key in redis_client.scan_iter(match=f"{redis_prefix}*"):
+            name = key.decode().removeprefix(redis_prefix)
+            if name[:2] in ("v:", "t:", "c:", "n:"):
+                assert redis_client.pttl(key) == -1, name
+
+    async def test_no_key_is_left(
+        self,
+        open_mailbox: OpenMailbox,
+        backend: Backend,
+        redis_client: redis.Redis,
+        redis_prefix: str,
+    ) -> None:
+        """All has ended, the pump has left and the time to live is over.
+
+        But for since when somebody has reached Redis, which is forgotten after 60 leases.
+        """
+        mailbox = await open_mailbox()
+        await mailbox.open(opening(message_id="id"))
+        work = await self.take_envelope(mailbox)
+        scatter = self.scatter(members=2)
+        await mailbox.settle(Settlement(work, [], [], [scatter], []))
+        for _ in range(2):
+            await self.end(mailbox, YES)
+        (gathering,) = await self.take(mailbox)
+        assert isinstance(gathering, Gathering)
+        await mailbox.settle(Settlement(gathering, [], [], [], [YES]))
+        await mailbox.open(opening("b"))
+        deferred = await self.take_envelope(mailbox)
+        await mailbox.defer(deferred, 0.01)
+        await self.end(mailbox)
+        await mailbox.stop()
+
+        service = f"{redis_prefix}l:service"
+        assert 0 < redis_client.pttl(service) <= TERMS.lease_ms * 60
+        redis_client.delete(service)
+
+        def left() -> list[Any]:
+            return list(redis_client.scan_iter(match=f"{redis_prefix}*", count=1000))
+
+        assert await asyncio.to_thread(eventually, lambda: not left()), left()

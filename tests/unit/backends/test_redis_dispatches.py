@@ -1,0 +1,122 @@
+"""Corners of the ledger that a random walk seldom reaches."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from backends import BackendConfig
+from backends.codec import Codec
+from backends.mailbox import Envelope
+from backends.redis.ledger import LedgerClient
+from backends.redis.records import Dispatch
+from backends.redis.scripts import script_text
+from backends.terms import Terms
+from tests.servers import RedisServer
+
+TERMS = Terms(lease_s=60, max_attempts=2)
+DISPATCH = Dispatch(Envelope("m", "c", "s", "chain", "t", "a", "from", b"payload"), "fa")
+
+
+@pytest.fixture
+def config(redis_server: RedisServer, redis_prefix: str) -> BackendConfig:
+    return BackendConfig(
+        backend_type="redis", redis_url=redis_server.url, redis_prefix=redis_prefix, redis_ttl=60
+    )
+
+
+@pytest.fixture
+def ledger(config: BackendConfig) -> Iterator[LedgerClient]:
+    ledger = LedgerClient(config, Codec(), TERMS)
+    yield ledger
+    ledger.close()
+
+
+def sweep(client: redis.Redis, config: BackendConfig, *, no_worker_ms: int) -> int:
+    script: Any = client.register_script(script_text("sweep"))
+    client.hset(f"{config.redis_prefix}l:service", "since", 0)
+    head = (config.redis_prefix, 0, 60_000, 10)
+    return int(script(args=(*head, TERMS.lease_ms, TERMS.max_attempts, no_worker_ms)))
+
+
+def test_a_copy_may_reach_one_who_fits_after_all(
+    ledger: LedgerClient, config: BackendConfig, redis_client: redis.Redis
+) -> None:
+    """What waits for a worker that fits waits no more once a worker has it."""
+    ledger.record("d", "a", DISPATCH, "")
+    (batch,) = ledger.publishable(1, 1, {})
+    assert ledger.claim("misfit/1", batch.ids)
+    assert ledger.release("misfit/1", ["d"], "fa") == 1
+    assert ledger.claim("fits/1", batch.ids) == [("d", DISPATCH)]
+    assert sweep(redis_client, config, no_worker_ms=0) == 0
+    assert redis_client.hgetall(f"{config.redis_prefix}l:claims") == {b"d": b"fits/1"}
+    assert not redis_client.exists(f"{config.redis_prefix}l:parked")
+
+
+def test_an_outcome_makes_the_inbox_with_its_group(
+    ledger: LedgerClient, config: BackendConfig, redis_client: redis.Redis
+) -> None:
+    """All pumps were gone for so long that it had expired: the next one reads it all the same."""
+    ledger.record("d", "a", DISPATCH, "")
+    (batch,) = ledger.publishable(1, 1, {})
+    ledger.claim("w/1", batch.ids)
+    ledger.bury("w", {1: "d"})
+    (batch,) = ledger.publishable(1, 1, {})
+    ledger.claim("w/1", batch.ids)
+    ledger.bury("w", {1: "d"})
+    inbox: Any = f"{config.redis_prefix}s:inbox"
+    groups: Any = redis_client.xinfo_groups(inbox)
+    assert [group["name"] for group in groups] == [b"pump"]
+    read: Any = redis_client.xreadgroup("pump", "later", {inbox: ">"})
+    ((_, entries),) = read.items() if isinstance(read, dict) else read
+    assert b"killed" in str(entries).encode()
+
+
+def test_the_window_counts_live_processes(ledger: LedgerClient) -> None:
+    """Of all workers together; for none at all there is room as for one."""
+    for number in range(20):
+        ledger.record(f"d{number}", "a", DISPATCH, "")
+    assert len(ledger.publishable(2, 20, {})) == 2
+    ledger.beat("w1", {"p": 2})
+    ledger.beat("w2", {"p": 1})
+    assert len(ledger.publishable(2, 20, {})) == 4
+    assert ledger.publishable(2, 20, {}) == []
+    ledger.leave("w2")
+    # What was published is to be published again, for it may have been with the one who left.
+    assert [batch.ids for batch in ledger.publishable(2, 20, {})] == ["d0", "d1", "d2", "d3"]
+
+
+def test_a_forged_record_changes_nothing_but_its_own(
+    config: BackendConfig, redis_client: redis.Redis
+) -> None:
+    """It goes to the quarantine, cut to a bounded size; its neighbour is run."""
+    ledger = LedgerClient(config, Codec(keys=["a key for tests"]), TERMS)
+    prefix = config.redis_prefix
+    ledger.record("good", "a", DISPATCH, "")
+    forged = Codec(keys=["another key"]).seal(b"x" * 10_000, "dispatch", "bad")
+    redis_client.hset(f"{prefix}l:dispatches", "bad", b"a\n" + forged)
+    redis_client.rpush(f"{prefix}l:ready", "bad")
+    for batch in ledger.publishable(2, 2, {}):
+        expected = [("good", DISPATCH)] if batch.ids == "good" else []
+        assert ledger.claim("w/1", batch.ids) == expected
+    assert redis_client.hkeys(f"{prefix}l:dispatches") == [b"good"]
+    assert redis_client.hgetall(f"{prefix}l:claims") == {b"good": b"w/1"}
+    (kept,) = redis_client.lrange(f"{prefix}l:quarantine", 0, -1)
+    assert kept == forged[:4096]
+    assert redis_client.pttl(f"{prefix}l:quarantine") > 0
+    ledger.close()
+
+
+def test_a_record_of_another_place_is_forged(
+    config: BackendConfig, redis_client: redis.Redis
+) -> None:
+    """A signed dispatch under another's id is refused like any other forgery."""
+    ledger = LedgerClient(config, Codec(keys=["a key for tests"]), TERMS)
+    prefix = config.redis_prefix
+    ledger.record("mine", "a", DISPATCH, "")
+    record: Any = redis_client.hget(f"{prefix}l:dispatches", "mine")
+    redis_client.hset(f"{prefix}l:dispatches", "other", record)
+    assert ledger.claim("w/1", "other") == []
+    assert redis_client.hkeys(f"{prefix}l:dispatches") == [b"mine"]
+    ledger.close()
