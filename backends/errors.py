@@ -24,6 +24,10 @@ class BufferFullError(BackendError, MemoryError):
     """A thread already holds `max_slots_per_thread` slots; nothing was stored."""
 
 
+class LetterNotFoundError(BackendError):
+    """There is no such dead letter: it never was, or was replayed, dropped, or expired."""
+
+
 class ThreadLimitError(BackendError):
     """One more thread would exceed `max_threads`; nothing was stored.
 

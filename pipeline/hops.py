@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import ContextVar, copy_context
 from typing import Any, NamedTuple
 
+from backends.cancelling import cancel_all
 from backends.mailbox import Envelope, Gathering, Ledger, Mailbox, Returned, Work
 from pipeline.announcer import Announcer, fields
 from pipeline.errors import PipelineError
@@ -87,8 +88,7 @@ class HopRunner:
         """
         self._is_draining = True
         if self._feeder is not None:
-            self._feeder.cancel()
-            await asyncio.gather(self._feeder, return_exceptions=True)
+            await cancel_all([self._feeder])
         if self._running and drain:
             await asyncio.wait(self._running, timeout=timeout_s)
         for task in self._running:

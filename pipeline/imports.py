@@ -4,11 +4,17 @@ import functools
 import importlib
 import sys
 import traceback
+from collections.abc import Iterable
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from pipeline.settings import near, quoted
+
+#: What this package puts beside a user's own modules; names anybody might choose.
+OUR_NAMES = ("backends", "celeryconfig", "pipeline", "tasks")
+_HOME = Path(__file__).resolve().parent.parent
 
 
 class ImportPathError(Exception):
@@ -103,3 +109,23 @@ def _raised(name: str, exc: BaseException) -> str:
     own = [frame for frame in frames if "importlib" not in Path(frame.filename).parts]
     where = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
     return f"module {quoted(name)} raised while importing: {what}{where}"
+
+
+def hidden_modules(folders: Iterable[Path]) -> list[str]:
+    """Each module in *folders* that shares a name with one of ours, as a problem.
+
+    One of the two hides the other, in this process or in one that it starts.
+    """
+    importlib.invalidate_caches()
+    found = (_hidden(name, folder) for folder in dict.fromkeys(folders) for name in OUR_NAMES)
+    return [problem for problem in found if problem]
+
+
+def _hidden(name: str, folder: Path) -> str | None:
+    spec = PathFinder.find_spec(name, [str(folder)])
+    # A folder without __init__.py has no origin, and hides nothing.
+    theirs = Path(spec.origin).resolve() if spec is not None and spec.origin else None
+    ours = _HOME / name / "__init__.py" if (_HOME / name).is_dir() else _HOME / f"{name}.py"
+    if theirs in (None, ours):
+        return None
+    return f"{theirs} hides celery-pump's own {ours}, or is hidden by it; rename yours"

@@ -1,6 +1,7 @@
 """`organism.yaml` to `Organism`: the layout of the file, and all its mistakes at once."""
 
 import os
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 
 from backends.protocol import BackendConfig
 from pipeline.errors import ConfigError
-from pipeline.imports import Importer, ImportPathError
+from pipeline.imports import Importer, ImportPathError, hidden_modules
 from pipeline.organism import (
     BACKEND_META,
     CelerySettings,
@@ -103,12 +104,22 @@ def load_organism(path: str | os.PathLike[str]) -> Organism:
         ConfigError: with every mistake, a line each.
     """
     file = Path(path)
+    # First, for with one of our modules hidden nothing else can be trusted.
+    hidden = hidden_modules(_folders(file))
+    if hidden:
+        raise ConfigError(*hidden)
     problems = Problems(str(path))
     reader = _Reader(file, parse(_read(file), problems), problems)
     organism = reader.organism()
     for text in reader.warnings():
         warnings.warn(f"{path}:{text}", ConfigWarning, stacklevel=2)
     return organism
+
+
+def _folders(file: Path) -> list[Path]:
+    """Where a user's modules come from: the file's folder, the current one where it is searched."""
+    here = Path.cwd()
+    return [file.absolute().parent, *([here] if {"", str(here)} & set(sys.path) else [])]
 
 
 def _read(file: Path) -> bytes:

@@ -16,6 +16,7 @@ from uuid import uuid4
 import msgspec
 import redis
 
+from backends.cancelling import cancel_all
 from backends.chains import COPY_MARK
 from backends.codec import Codec
 from backends.contact import contact_with, pause_s
@@ -259,9 +260,7 @@ class RedisMailbox:
     async def stop(self) -> int:
         """Give back what this pump holds; nothing is lost."""
         self._contact.unsubscribe(self._on_return)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel_all(self._tasks)
         self._tasks.clear()
         await self._news.stop()
         await self._scripts.stop()

@@ -11,9 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.cli.options import load, organism_argument
+from pipeline.cli.redis_check import Findings, check_redis
 from pipeline.organism import Listener, Organism
-
-DURABILITY_NOTE = "note: without appendfsync always, a Redis restart may lose the last 2 seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +34,23 @@ def check(*, file: Path, as_json: bool) -> None:
     """Check an organism and list its listeners.
 
     Every mistake is printed, with its line; then the exit code is 2.
+
+    With backend.type: redis the server is asked as well: whether it is new enough, keeps
+    what it holds, evicts nothing and has room. What should be otherwise is a note; a Redis
+    Cluster, or a server too old, is a mistake. One that does not answer is a note.
     """
     organism = load(file)
+    findings = check_redis(organism, file)
     rows = [_row(listener, organism) for listener in organism.listeners]
     if as_json:
-        click.echo(json.dumps(_summary(organism, rows)))
+        click.echo(json.dumps(_summary(organism, rows, findings)))
     elif sys.stdout.isatty():
-        _print_table(organism, rows)
+        _print_table(organism, rows, findings)
     else:
         for row in rows:
             click.echo("\t".join(_cells(row)))
-    if organism.backend.backend_type == "redis":
-        click.echo(DURABILITY_NOTE, err=True)
+    for note in findings.notes:
+        click.echo(f"note: {note}", err=True)
 
 
 def _row(listener: Listener, organism: Organism) -> Row:
@@ -65,16 +69,18 @@ def _cells(row: Row) -> tuple[str, ...]:
     return (row.name, row.kind, row.payload, row.runs, timeout, str(row.retries))
 
 
-def _summary(organism: Organism, rows: list[Row]) -> dict[str, object]:
+def _summary(organism: Organism, rows: list[Row], findings: Findings) -> dict[str, object]:
     return {
         "organism": organism.name,
         "file": str(organism.path),
         "backend": organism.backend.backend_type,
         "listeners": [asdict(row) for row in rows],
+        "servers": findings.facts(),
+        "notes": findings.notes,
     }
 
 
-def _print_table(organism: Organism, rows: list[Row]) -> None:
+def _print_table(organism: Organism, rows: list[Row], findings: Findings) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("Listener", style="cyan", overflow="fold")
     table.add_column("Kind")
@@ -90,6 +96,8 @@ def _print_table(organism: Organism, rows: list[Row]) -> None:
     count = f"{len(rows)} listener{'' if len(rows) == 1 else 's'}"
     console = Console(highlight=False)
     console.print(Text(organism.name, style="bold"), f"on {organism.backend.backend_type}, {count}")
+    for server in findings.servers:
+        console.print(Text(f"{server.where}, version {server.version}"))
     console.print()
     console.print(table)
     console.print()

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import click
 
 from backends.errors import BackendError
-from pipeline.cli.archive import dead_letters, threads, trace
 from pipeline.cli.check import check
+from pipeline.cli.dead_letters import dead_letters
 from pipeline.cli.init import init
 from pipeline.cli.interrupts import INTERRUPTED
 from pipeline.cli.run import run
 from pipeline.cli.send import send
+from pipeline.cli.threads import threads
+from pipeline.cli.trace import trace
 from pipeline.cli.up import up
 from pipeline.cli.version import version
 from pipeline.cli.worker import worker

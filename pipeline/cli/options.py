@@ -9,10 +9,20 @@ from typing import Any
 
 import click
 
+from backends.redis.connection import connect, disconnect
+from pipeline.errors import ConfigError
 from pipeline.organism import Organism
 from pipeline.organism_file import ConfigWarning, load_organism
 
 DEFAULT_FILE = Path("organism.yaml")
+
+#: How URLs of a Redis Cluster begin, in one library or another.
+_CLUSTERS = ("redis+cluster", "rediss+cluster", "rediscluster", "redis-cluster", "cluster")
+#: Goes on from what names the cluster.
+WHY_NO_CLUSTER = (
+    "whose scripts can't touch keys of several slots and which is no broker for Celery;"
+    " name a single server or Sentinels"
+)
 
 
 def organism_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -21,7 +31,7 @@ def organism_option(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--file", "option", type=Path, metavar="FILE", help="The organism.")
     @functools.wraps(command)
     def with_file(*args: Any, option: Path | None, **kwargs: Any) -> Any:
-        return command(*args, file=_find(option), **kwargs)
+        return command(*args, file=find_file(option), **kwargs)
 
     return with_file
 
@@ -33,12 +43,17 @@ def organism_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--file", "option", type=Path, metavar="FILE", help="The same as FILE.")
     @functools.wraps(command)
     def with_file(*args: Any, argument: Path | None, option: Path | None, **kwargs: Any) -> Any:
-        return command(*args, file=_find(argument or option), **kwargs)
+        return command(*args, file=find_file(argument or option), **kwargs)
 
     return with_file
 
 
-def _find(given: Path | None) -> Path:
+def find_file(given: Path | None) -> Path:
+    """The organism's file: *given*, `$ORGANISM` or ./organism.yaml.
+
+    Raises:
+        click.UsageError: there is none of these.
+    """
     if given:
         return given
     named = os.environ.get("ORGANISM")
@@ -55,7 +70,7 @@ def load(file: Path) -> Organism:
     """The organism in *file*; what it ignores is told on stderr, a line each.
 
     Raises:
-        ConfigError: with every mistake.
+        ConfigError: with every mistake; a Redis that no URL of its leads to is one.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConfigWarning)
@@ -65,4 +80,45 @@ def load(file: Path) -> Organism:
             click.echo(f"warning: {each.message}", err=True)
         else:
             warnings.showwarning(each.message, each.category, each.filename, each.lineno)
+    problems = url_problems(organism, file)
+    if problems:
+        raise ConfigError(*problems)
+    return organism
+
+
+def url_problems(organism: Organism, file: Path) -> list[str]:
+    """What is wrong with the URLs of an organism over Redis, as far as they tell by themselves."""
+    if organism.backend.backend_type != "redis":
+        return []
+    urls = {
+        "backend.redis_url": organism.backend.redis_url,
+        "celery.broker_url": organism.celery.broker_url,
+    }
+    problems = [
+        f"{file}: {setting} names a Redis Cluster, {WHY_NO_CLUSTER}"
+        for setting, url in urls.items()
+        if url.partition("://")[0].lower() in _CLUSTERS
+    ]
+    if not problems:
+        try:
+            # Opens no connection.
+            disconnect(connect(organism.backend.redis_url))
+        except ValueError as exc:
+            problems.append(f"{file}: backend.redis_url: {exc}")
+    return problems
+
+
+def load_shared(file: Path) -> Organism:
+    """The same, for a command that asks Redis.
+
+    Raises:
+        ConfigError: with every mistake, or because the organism keeps nothing in Redis.
+    """
+    organism = load(file)
+    kind = organism.backend.backend_type
+    if kind != "redis":
+        raise ConfigError(
+            f"{file}: backend.type is {kind}, whose conversations end with their pump;"
+            " this command needs redis"
+        )
     return organism

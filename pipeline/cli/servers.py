@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import redis
@@ -22,9 +23,18 @@ START_S = 10.0
 ATTEMPTS = 3
 
 
+class RedisAtHand(NamedTuple):
+    """A Redis to work with."""
+
+    url: str
+    #: Of a private server: its folder, for its owner alone; and its process.
+    folder: Path | None = None
+    process: "subprocess.Popen[str] | None" = None
+
+
 @contextmanager
-def redis_for_us() -> Iterator[str]:
-    """The URL of a Redis: `$REDIS_URL`, else a private server that ends with us.
+def redis_at_hand() -> Iterator[RedisAtHand]:
+    """The Redis that `$REDIS_URL` names, else a private server that ends with us.
 
     A private one listens on loopback behind a random password, and keeps what it holds in
     memory only.
@@ -34,11 +44,11 @@ def redis_for_us() -> Iterator[str]:
     """
     named = os.environ.get("REDIS_URL")
     if named:
-        yield named
+        yield RedisAtHand(named)
         return
     program = server_program()
     folder = Path(tempfile.mkdtemp(prefix="pump-redis-"))
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[str] | None = None
     try:
         for _ in range(ATTEMPTS):
             url, process = _start(program, folder)
@@ -48,10 +58,11 @@ def redis_for_us() -> Iterator[str]:
             process.wait()
         else:
             raise click.ClickException(f"{program} did not start")
-        yield url
+        yield RedisAtHand(url, folder, process)
     finally:
         if process is not None:
-            process.terminate()
+            # It has nothing to save.
+            process.kill()
             process.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -75,7 +86,7 @@ def server_program() -> str:
     return str(get_binary_path())
 
 
-def _start(program: str, folder: Path) -> tuple[str, "subprocess.Popen[bytes]"]:
+def _start(program: str, folder: Path) -> tuple[str, "subprocess.Popen[str]"]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -98,12 +109,13 @@ def _start(program: str, folder: Path) -> tuple[str, "subprocess.Popen[bytes]"]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         # Ctrl-C is for us to act on.
-        start_new_session=True,
+        process_group=0,
+        text=True,
     )
     return f"redis://:{password}@127.0.0.1:{port}/0", process
 
 
-def _answers(url: str, process: "subprocess.Popen[bytes]") -> bool:
+def _answers(url: str, process: "subprocess.Popen[str]") -> bool:
     client = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0))
     deadline = time.monotonic() + START_S
     try:

@@ -1,17 +1,15 @@
 """`pump up`: everything an organism needs, in one terminal, until Ctrl-C."""
 
 import os
+import shlex
 import signal
+import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType
 
 import click
 from rich.console import Console
@@ -19,189 +17,242 @@ from rich.table import Table
 from rich.text import Text
 
 from backends.redis.connection import connect, describe, disconnect
+from pipeline.cli.fleet import check_fleet, worker_command
 from pipeline.cli.options import load, organism_argument
-from pipeline.cli.servers import redis_for_us
-from pipeline.cli.worker import check_worker, worker_command
+from pipeline.cli.parts import COLOURS, Part, Told, end, wait_until
+from pipeline.cli.reporting import counted, say
+from pipeline.cli.servers import RedisAtHand, redis_at_hand
 from pipeline.organism import Organism
 from tasks.application import VARIABLE
 
 OK, FAILED = 0, 1
 
-#: Each part's colour on a terminal.
-COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "red")
 #: Seconds a part may take to end by itself, beyond the workers' grace period.
 PATIENCE_S = 5.0
+#: The same where nothing is worth waiting for: what they work on ends with the private Redis.
+IMPATIENCE_S = 2.5
 FLOWER_PORT = 5555
+#: Where the words behind `--` are kept in click's context.
+COMMAND = "pipeline.cli.up.command"
 
 
-@dataclass
-class Part:
-    """One process of the whole."""
+class _BesideCommand(click.Command):
+    """Leaves what is behind `--` alone; click would take its first word for FILE."""
 
-    name: str
-    command: list[str]
-    link: str = ""
-    process: "subprocess.Popen[str] | None" = None
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the command for later."""
+        if "--" in args:
+            position = args.index("--")
+            args, ctx.meta[COMMAND] = args[:position], tuple(args[position + 1 :])
+        return super().parse_args(ctx, args)
 
-    @property
-    def pid(self) -> int:
-        """0 before it has started."""
-        return self.process.pid if self.process else 0
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """What `--help` says may follow."""
+        return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]
 
 
-@click.command()
+@click.command(cls=_BesideCommand)
 @organism_argument
 @click.option(
-    "--workers", type=click.IntRange(min=1), default=2, show_default=True, help="How many."
+    "--workers",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    metavar="N",
+    help="How many.",
 )
-@click.option("--flower-port", type=int, default=FLOWER_PORT, show_default=True)
-@click.argument("command", nargs=-1, metavar="[-- COMMAND...]", type=click.UNPROCESSED)
-def up(*, file: Path, workers: int, flower_port: int, command: tuple[str, ...]) -> int:
-    """Run everything an organism needs: Redis, workers, a pump, and Flower if it is installed.
+@click.option(
+    "--concurrency",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Processes of each worker. Default: process_pool.workers, shared out.",
+)
+@click.pass_context
+def up(ctx: click.Context, *, file: Path, workers: int, concurrency: int | None) -> int:
+    """Run everything an organism needs: Redis, workers, a pump, and Flower if installed.
 
-    Redis is the one $REDIS_URL names, else a private server on loopback that keeps its data
-    in memory and ends with us. The organism's file takes it from ${REDIS_URL}. One log shows
-    all of them; Ctrl-C ends all of them. When one ends by itself, so do the others, and the
-    exit code is 1.
+    Redis is the one $REDIS_URL names, else a private server: redis-server or
+    valkey-server, else the one of celery-pump[embedded]. A private server listens on
+    loopback behind a random password, keeps its data in memory, and all of it ends with
+    this command. The organism finds it by redis_url: "${REDIS_URL}".
 
-    With COMMAND, that takes the pump's place and has the terminal to itself: workers show
-    warnings only, and everything ends when it does, with its exit code.
+    One log shows every part behind its name. Ctrl-C lets running handlers finish and ends
+    all parts; a second one stops at once. When a part ends by itself, so do the others, and
+    the exit code is 1; Flower alone may end without the rest.
+
+    With -- COMMAND that runs in the pump's place, $REDIS_URL set, with the terminal to
+    itself but for the workers' warnings. When it ends so does the rest, with its exit code.
     """
+    command: tuple[str, ...] = ctx.meta.get(COMMAND, ())
+    told = Told()
     with ExitStack() as stack:
-        os.environ["REDIS_URL"] = stack.enter_context(redis_for_us())
+        stack.enter_context(told.listening())
+        at_hand = stack.enter_context(redis_at_hand())
+        os.environ["REDIS_URL"] = at_hand.url
         organism = load(file)
-        check_worker(organism)
-        os.environ |= {VARIABLE: str(file.resolve()), "PYTHONUNBUFFERED": "1"}
-        parts = [*_workers(organism, workers, "WARNING" if command else "INFO")]
+        check_fleet(organism, file)
+        if organism.backend.redis_url != at_hand.url:
+            say(f'{file}: backend.redis_url is not "${{REDIS_URL}}", so the Redis it names is used')
+        os.environ |= {VARIABLE: str(file.absolute()), "PYTHONUNBUFFERED": "1"}
+        share = concurrency or max(1, organism.process_pool.workers // workers)
+        parts = list(_workers(organism, workers, share, "warning" if command else "info"))
         if not command:
-            parts += _pump_and_flower(file, flower_port)
-        told = stack.enter_context(_told_to_stop())
-        stack.callback(_end, parts, organism.celery.grace_s + PATIENCE_S)
-        for part, colour in zip(parts, COLOURS * len(parts), strict=False):
-            _start(part, colour)
+            parts += _pump_and_flower(file)
+        # What workers do then is for a Redis that ends with them.
+        is_worthless = bool(command) and at_hand.folder is not None
+        patience_s = IMPATIENCE_S if is_worthless else organism.celery.grace_s + PATIENCE_S
+        stack.callback(end, parts, told, patience_s=patience_s)
+        if is_worthless:
+            stack.callback(_mute, parts)
+        _start(parts)
+        # Ended last, but watched like the others.
+        watched = [Part("redis", (), process=at_hand.process), *parts]
         if command:
-            return _run_to_its_end(command, parts, told)
-        _show(organism, parts)
-        return _watch(parts, told)
+            if sys.stderr is not None and sys.stderr.isatty():
+                where = _redis_of(organism, at_hand)
+                say(f"{organism.name}: {where}; {counted(workers, 'worker')}")
+            return _run_to_its_end(command, watched, told)
+        _show(organism, at_hand, parts)
+        return _watch(watched, told)
 
 
-def _watch(parts: list[Part], told: threading.Event) -> int:
+def _workers(organism: Organism, count: int, concurrency: int, loglevel: str) -> Iterator[Part]:
+    for number in range(1, count + 1):
+        command = worker_command(organism, concurrency=concurrency, loglevel=loglevel)
+        yield Part(f"worker-{number}", command)
+
+
+def _pump_and_flower(file: Path) -> Iterator[Part]:
+    python = [sys.executable, "-P", "-m"]
+    yield Part("pump", [*python, "pipeline.cli.main", "run", str(file)])
+    if find_spec("flower") is not None:
+        port = _free_port()
+        command = [*python, "celery", "-A", "tasks", "flower"]
+        options = ["--address=127.0.0.1", f"--port={port}", "--logging=warning"]
+        link = f"http://127.0.0.1:{port}"
+        yield Part("flower", [*command, *options], link, is_optional=True)
+
+
+def _free_port() -> int:
+    """Flower's usual port, or another if somebody has that."""
+    for port in (FLOWER_PORT, 0):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            free: int = probe.getsockname()[1]
+            return free
+    raise click.ClickException("no port is free on 127.0.0.1")
+
+
+def _start(parts: list[Part]) -> None:
+    width = max(len(part.name) for part in parts)
+    for number, part in enumerate(parts):
+        part.start(width=width, colour=COLOURS[number % len(COLOURS)])
+
+
+def _mute(parts: list[Part]) -> None:
+    for part in parts:
+        part.is_muted = True
+
+
+def _watch(parts: list[Part], told: Told) -> int:
     """Wait until told to stop, or until a part ends by itself."""
-    while not told.wait(0.2):
-        ended = _ended(parts)
-        if ended is not None:
-            click.echo(f"{ended.name} ended by itself; so does everything else", err=True)
+    while True:
+        wait_until(lambda: bool(told.count) or any(part.has_ended for part in parts))
+        if told.count:
+            say("ending; Ctrl-C again stops at once")
+            return OK
+        gone = _gone(parts)
+        if gone is not None:
             return FAILED
-    return OK
 
 
-def _run_to_its_end(command: tuple[str, ...], parts: list[Part], told: threading.Event) -> int:
+def _gone(parts: list[Part]) -> Part | None:
+    """A part that ended and without which there is no going on; others are let go."""
+    for part in [part for part in parts if part.has_ended]:
+        code = part.process.returncode if part.process else 0
+        part.finish()
+        if not part.is_optional:
+            say(f"{part.name} ended by itself ({_code(code)}); so does everything else")
+            return part
+        say(f"{part.name} ended by itself ({_code(code)}); the rest goes on")
+        parts.remove(part)
+    return None
+
+
+def _code(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+
+
+def _run_to_its_end(command: tuple[str, ...], parts: list[Part], told: Told) -> int:
     """Run *command* while the parts run; its exit code, as a shell tells it."""
     try:
-        process = subprocess.Popen(command, start_new_session=True)  # noqa: S603 - the user's own
+        # A group of its own, or a Ctrl-C would reach it once from the terminal and once from us.
+        process = subprocess.Popen(command, process_group=0)  # noqa: S603 - the user's own
     except OSError as exc:
         raise click.ClickException(f"{command[0]}: {exc.strerror}") from exc
-    is_told = False
+
+    passed_on, code = 0, None
     while process.poll() is None:
-        if told.wait(0.05) and not is_told:
-            is_told = True
-            process.send_signal(signal.SIGINT)
-        ended = _ended(parts)
-        if ended is not None:
-            click.echo(f"{ended.name} ended by itself; so does everything else", err=True)
+        wait_until(
+            lambda seen=passed_on: (  # type: ignore[misc]  # a default binds it now
+                process.poll() is not None
+                or told.count > seen
+                or any(part.has_ended for part in parts)
+            )
+        )
+        if told.count > passed_on:
+            passed_on = told.count
+            process.send_signal(told.first)
+        elif _gone(parts) is not None:
             process.terminate()
-            process.wait()
-            return FAILED
-        if is_told:
-            time.sleep(0.05)
+            code = FAILED
+            break
+    process.wait()
+    if code is not None:
+        return code
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
-def _ended(parts: list[Part]) -> Part | None:
-    return next((part for part in parts if part.process and part.process.poll() is not None), None)
-
-
-def _workers(organism: Organism, count: int, loglevel: str) -> Iterator[Part]:
-    for number in range(1, count + 1):
-        yield Part(f"worker-{number}", worker_command(organism, None, loglevel))
-
-
-def _pump_and_flower(file: Path, flower_port: int) -> Iterator[Part]:
-    yield Part("pump", [sys.executable, "-m", "pipeline.cli.main", "run", str(file)])
-    if find_spec("flower") is not None:
-        command = [sys.executable, "-m", "celery", "-A", "tasks", "flower"]
-        options = ["--address=127.0.0.1", f"--port={flower_port}", "--logging=warning"]
-        yield Part("flower", [*command, *options], f"http://127.0.0.1:{flower_port}")
-
-
-def _start(part: Part, colour: str) -> None:
-    part.process = subprocess.Popen(  # noqa: S603 - our own command
-        part.command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        # Ctrl-C is for us to pass on, once.
-        start_new_session=True,
-    )
-    reader = threading.Thread(target=_relay, args=(part, colour), daemon=True)
-    reader.start()
-
-
-def _relay(part: Part, colour: str) -> None:
-    """Show what a part writes, behind its name."""
-    if part.process is None or part.process.stdout is None:
-        return
-    prefix = f"{part.name:<9}| "
-    if sys.stdout.isatty():
-        prefix = click.style(prefix, fg=colour)
-    for line in part.process.stdout:
-        if line.strip():
-            click.echo(prefix + line.rstrip())
-
-
-def _show(organism: Organism, parts: list[Part]) -> None:
-    client = connect(organism.backend.redis_url)
-    where = describe(client).removeprefix("redis at ")
-    disconnect(client)
+def _show(organism: Organism, at_hand: RedisAtHand, parts: list[Part]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("Part", "Process", "Where"):
-        table.add_column(name)
-    table.add_row("redis", "", where)
+    table.add_column("Part", style="cyan")
+    table.add_column("Process", justify="right")
+    table.add_column("Where", overflow="fold")
+    where = _redis_of(organism, at_hand).removeprefix("redis at ")
+    process = at_hand.process.pid if at_hand.process else ""
+    table.add_row("redis", str(process), Text(where))
     for part in parts:
-        table.add_row(part.name, str(part.pid), part.link)
+        table.add_row(part.name, str(part.pid), Text(part.link))
     console = Console(highlight=False)
     console.print(Text(f"{organism.name} is up; Ctrl-C ends it", style="bold"))
     console.print(table)
+    if _is_private(organism, at_hand):
+        path = shlex.quote(str(_write_environment(at_hand)))
+        console.print(f"From another terminal: . {path}; pump threads", soft_wrap=True)
 
 
-@contextmanager
-def _told_to_stop() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set."""
-    told = threading.Event()
-
-    def tell(_number: int, _frame: FrameType | None) -> None:
-        told.set()
-
-    former = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield told
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+def _is_private(organism: Organism, at_hand: RedisAtHand) -> bool:
+    return at_hand.folder is not None and organism.backend.redis_url == at_hand.url
 
 
-def _end(parts: list[Part], patience_s: float) -> None:
-    """Tell every part to stop, wait, and kill what does not."""
-    running = [part.process for part in reversed(parts) if part.process]
-    for process in running:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-    deadline = time.monotonic() + patience_s
-    for process in running:
-        try:
-            process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+def _redis_of(organism: Organism, at_hand: RedisAtHand) -> str:
+    """Where it is, and whether it is ours alone."""
+    client = connect(organism.backend.redis_url)
+    where = describe(client)
+    disconnect(client)
+    return f"{where}, private: its data ends with it" if _is_private(organism, at_hand) else where
+
+
+def _write_environment(at_hand: RedisAtHand) -> Path:
+    """A file for a shell to read: what other commands need, for nobody else to see."""
+    if at_hand.folder is None:  # pragma: no cover - asked for a private server only
+        raise RuntimeError("no folder")
+    path = at_hand.folder / "environment"
+    path.touch(mode=0o600)
+    names = ("REDIS_URL", VARIABLE)
+    lines = (f"export {name}={shlex.quote(os.environ[name])}\n" for name in names)
+    path.write_text("".join(lines))
+    return path

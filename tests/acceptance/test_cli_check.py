@@ -130,7 +130,9 @@ def test_what_is_ignored_is_a_warning(folder: Path) -> None:
 
 def test_redis_durability_is_told(folder: Path) -> None:
     """What a restart may lose is a fact of the server, so `check` says it."""
-    (folder / "organism.yaml").write_text(f"backend: {{type: redis}}{ORGANISM}")
+    (folder / "organism.yaml").write_text(
+        f"backend: {{type: redis, redis_url: 'redis://127.0.0.1:1'}}{ORGANISM}"
+    )
     done = check(folder, "--json")
     assert json.loads(done.stdout)["listeners"][0]["runs"] == "celery"
     assert "appendfsync always" in done.stderr

@@ -6,11 +6,16 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.acceptance.fleets import PUMP, environment, started
+from tests.fleet import is_alive
+from tests.servers import require_redis
 from tests.waiting import eventually
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "stdlib_audit"
@@ -18,14 +23,24 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "stdlib_audit"
 TREE = Path(sysconfig.get_path("stdlib")) / "asyncio"
 
 
-def audit(out: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+#: What `make demo` puts before the example: a private Redis and two workers.
+FLEET = [*PUMP, "up", str(EXAMPLE / "organism.yaml"), "--workers", "2", "--"]
+
+
+def command(out: Path, *arguments: str) -> list[str]:
+    return [sys.executable, str(EXAMPLE), "--out", str(out), *arguments]
+
+
+def audit(
+    out: Path, *arguments: str, before: Sequence[str] = (), **variables: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(EXAMPLE), "--out", str(out), *arguments],
+        [*before, *command(out, *arguments)],
         capture_output=True,
         text=True,
         timeout=100,
         check=False,
-        env=os.environ | environment,
+        env=environment(**variables),
     )
 
 
@@ -34,10 +49,12 @@ def report_in(folder: Path) -> Any:
 
 
 def test_the_report_is_the_same_over_every_backend_and_without_a_pump(tmp_path: Path) -> None:
-    """Memory, Manager, and one plain loop: equal but for timings."""
-    for backend in ("memory", "manager"):
-        done = audit(tmp_path / backend, "--root", str(TREE), BACKEND=backend)
-        assert done.returncode == 0, done.stderr
+    """Memory, Manager, Celery workers over Redis, and one plain loop: equal but for timings."""
+    require_redis()
+    for backend in ("memory", "manager", "redis"):
+        before = FLEET if backend == "redis" else ()
+        done = audit(tmp_path / backend, "--root", str(TREE), before=before, BACKEND=backend)
+        assert (done.returncode, done.stderr) == (0, "")
         assert "Most complex functions" in done.stdout
         assert (tmp_path / backend / "report.html").read_text().startswith("<!doctype html>")
     script = (
@@ -54,7 +71,8 @@ def test_the_report_is_the_same_over_every_backend_and_without_a_pump(tmp_path: 
     )
     expected = json.loads(plain.stdout)
     assert expected["modules"] > 20
-    assert report_in(tmp_path / "memory") == report_in(tmp_path / "manager") == expected
+    for backend in ("memory", "manager", "redis"):
+        assert report_in(tmp_path / backend) == expected
 
 
 def test_a_folder_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
@@ -93,3 +111,22 @@ def test_an_interrupt_drains_and_leaves_no_process(tmp_path: Path, number: int) 
     assert errors == "stdlib_audit: interrupted\n"
     gone = [f"/proc/{pid}" for pid in children]
     assert eventually(lambda: not any(map(os.path.exists, gone)))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_the_fleet_as_well(tmp_path: Path, number: int) -> None:
+    """Within 5 s, with exit 130 and no traceback; no process is left, and no folder."""
+    require_redis()
+    variables: dict[str, Any] = {"BACKEND": "redis", "TMPDIR": str(tmp_path)}
+    words = [*FLEET[len(PUMP) :], *command(tmp_path / "out")]
+    with started(tmp_path, *words, **variables) as demo:
+        # Redis, two workers with a process each, the audit, and `up` itself.
+        assert eventually(lambda: len(demo.session()) >= 7, timeout_s=60), demo.log
+        everything = demo.session()
+        began = time.monotonic()
+        os.killpg(demo.process.pid, number)
+        assert demo.process.wait(10) == 130
+        assert time.monotonic() - began < 5
+        assert demo.log == "stdlib_audit: interrupted\n"
+        assert eventually(lambda: not any(map(is_alive, everything)))
+        assert list(tmp_path.glob("pump-*")) == []

@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 import redis
 
+from backends.errors import LetterNotFoundError
 from backends.redis.archive import Archive
 from pipeline import HandlerError, StreamPump
 from pipeline.organism_file import load_organism
@@ -62,6 +63,7 @@ async def test_poison_is_set_aside_and_its_neighbours_finish(
             stations_of(organism, codec)
             archive = Archive(organism.backend, codec)
             ((letter_id, letter),) = archive.letters(10)
+            assert letter is not None
             assert letter.code == "worker_lost"
             assert len(letter.history) == organism.celery.max_attempts
             assert len({process for process, _ in letter.history}) == len(letter.history)
@@ -69,8 +71,9 @@ async def test_poison_is_set_aside_and_its_neighbours_finish(
             before = len(pump.buffer.get_thread(conversation))
 
             poison.unlink()
-            assert archive.replay(letter_id)
-            assert not archive.replay(letter_id)
+            assert archive.replay(letter_id) == conversation
+            with pytest.raises(LetterNotFoundError):
+                archive.replay(letter_id)
             async with asyncio.timeout(20):
                 while archive.conversations(1)[0].is_open:
                     await asyncio.sleep(0.02)

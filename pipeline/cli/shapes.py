@@ -1,0 +1,76 @@
+"""How moments, durations and tables look, the same in every command that shows them."""
+
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+#: Milliseconds below which a duration is told in them.
+_MS_BELOW = 1000
+_MINUTE_S, _HOUR_S = 60, 3600
+
+
+def local_time(moment: float | None) -> str:
+    """Seconds since the epoch as local time; a dash for none."""
+    if moment is None:
+        return "-"
+    return datetime.fromtimestamp(moment, UTC).astimezone().strftime("%m-%d %H:%M:%S")
+
+
+def short_time(moment: float | None) -> str:
+    """The same where room is scarce: the time of a moment today, the date of an earlier one."""
+    if moment is None:
+        return "-"
+    then, now = (datetime.fromtimestamp(each, UTC).astimezone() for each in (moment, time.time()))
+    return then.strftime("%H:%M:%S" if then.date() == now.date() else "%b %d")
+
+
+def iso_time(moment: float | None) -> str | None:
+    """Seconds since the epoch, for programs.
+
+    >>> iso_time(0.5)
+    '1970-01-01T00:00:00.500Z'
+    """
+    if moment is None:
+        return None
+    text = datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def duration(seconds: float) -> str:
+    """A duration with the unit that suits it.
+
+    >>> duration(0.00042), duration(0.0215), duration(2.5), duration(125)
+    ('0.4 ms', '22 ms', '2.5 s', '2 min 5 s')
+    """
+    ms = seconds * 1000
+    if ms < _MS_BELOW:
+        return f"{ms:.1f} ms" if ms < 10 else f"{ms:.0f} ms"  # noqa: PLR2004 - two digits
+    if seconds < _MINUTE_S:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), _MINUTE_S)
+    return f"{minutes} min {rest} s"
+
+
+def print_rows(heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: str = "") -> None:
+    """A table on a terminal, lines with tabs in a pipe.
+
+    Args:
+        right: names of the columns whose cells stand to the right, separated by spaces.
+    """
+    if not sys.stdout.isatty():
+        for row in rows:
+            click.echo("\t".join(row))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for head in heads:
+        justify = "right" if head in right.split() else "left"
+        table.add_column(head, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console(highlight=False).print(table)
