@@ -17,7 +17,7 @@ from tests.servers import DurableRedis, running_redis
 #: Seconds between two outages.
 GAP_S = 5.0
 #: Seconds between two broken connections, and from an answer that is lost to its connection's end.
-CUT_PAUSE_S, DEAF_S = (1.0, 4.0), (0.0, 0.03)
+CUT_PAUSE_S, DEAF_S = (0.5, 3.0), (0.0, 0.03)
 
 
 class Outage(NamedTuple):
