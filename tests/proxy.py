@@ -17,6 +17,7 @@ class Proxy:
         self._flows = asyncio.Event()
         self._flows.set()
         self._answers_flow = True
+        self._doomed: list[bytes] = []
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -50,6 +51,15 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._swallow)
         self._loop.call_soon_threadsafe(self._loop.call_later, after_s, self._cut)
 
+    def lose_answer_to(self, words: bytes) -> None:
+        """Let the next command that has these bytes run, and break its connection in reply."""
+        self._loop.call_soon_threadsafe(self._doomed.append, words)
+
+    @property
+    def has_lost(self) -> bool:
+        """True when every answer that was to be lost has been."""
+        return not self._doomed
+
     def stop(self) -> None:
         """End the thread, and every connection with it."""
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
@@ -81,22 +91,41 @@ class Proxy:
             writer.transport.abort()
             return
         self._writers.add(far_writer)
-        for source, sink in ((reader, far_writer), (far_reader, writer)):
-            relay = self._relay(source, sink, is_answer=sink is writer)
+        is_deaf = asyncio.Event()
+        for relay in (
+            self._relay_commands(reader, far_writer, is_deaf),
+            self._relay_answers(far_reader, writer, is_deaf),
+        ):
             task = self._loop.create_task(relay)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _relay(
-        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, is_answer: bool
+    async def _relay_commands(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, is_deaf: asyncio.Event
     ) -> None:
         with suppress(OSError):
             while chunk := await source.read(_CHUNK):
                 await self._flows.wait()
-                if is_answer and not self._answers_flow:
-                    continue
+                doomed = [words for words in self._doomed if words in chunk]
+                if doomed:
+                    self._doomed.remove(doomed[0])
+                    is_deaf.set()
                 sink.write(chunk)
                 await sink.drain()
+        sink.transport.abort()
+        self._writers.discard(sink)
+
+    async def _relay_answers(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, is_deaf: asyncio.Event
+    ) -> None:
+        with suppress(OSError):
+            while chunk := await source.read(_CHUNK):
+                await self._flows.wait()
+                if is_deaf.is_set():
+                    break
+                if self._answers_flow:
+                    sink.write(chunk)
+                    await sink.drain()
         sink.transport.abort()
         self._writers.discard(sink)
 

@@ -61,6 +61,8 @@ class LedgerClient:
         #: Whether Redis is there.
         self.contact = contact_with(describe(self._client))
         self._is_stopping = is_stopping or Event()
+        #: Entries of outcomes that are no longer needed.
+        self._handed_over: list[bytes] = []
         self._prefix = config.redis_prefix
         ttl_ms = math.ceil(config.redis_ttl * 1000)
         self._head = (config.redis_prefix, 0, ttl_ms, config.keep_closed)
@@ -180,16 +182,19 @@ class LedgerClient:
         )
 
     def outcomes(self, name: str, block_ms: int) -> list[Returned]:
-        """Wait for outcomes on a stream, and take them out of it.
+        """Wait for outcomes on a stream; the next call takes them out of it.
 
         Raises:
             BackendUnavailableError: Redis does not answer.
         """
         key = f"{self._prefix}s:{name}"
         with translated(self.contact.where):
+            # Not before they are handed over: a reply that is lost must not take them with it.
+            if self._handed_over:
+                self._client.xdel(key, *self._handed_over)
+                self._handed_over = []
             entries = entries_of(self._client.xread({key: "0"}, block=block_ms))
-            if entries:
-                self._client.xdel(key, *(entry for entry, _ in entries))
+        self._handed_over = [entry for entry, _ in entries]
         works = (message_of(self._records, fields) for _, fields in entries if b"i" in fields)
         return [work for work in works if isinstance(work, Returned)]
 
