@@ -3,9 +3,8 @@
 from celery import Celery, Task
 
 from pipeline.organism import Organism
+from tasks.names import EXECUTOR
 from tasks.runtime import runtime_of
-
-EXECUTOR = "celery"
 
 
 def task_name(organism: Organism, listener: str) -> str:
