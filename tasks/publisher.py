@@ -19,7 +19,7 @@ from pipeline.organism import Organism
 from pipeline.roster import name_of
 from tasks.broker import TIMEOUT_S, hard_limit_s
 from tasks.events import EventWriter, sent_event
-from tasks.handler_task import task_name
+from tasks.names import task_name
 from tasks.pace import Pace
 
 log = logging.getLogger(__name__)
