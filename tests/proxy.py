@@ -1,4 +1,4 @@
-"""A TCP proxy that stops relaying when told to: its far end accepts, and never answers."""
+"""A TCP proxy that is as bad as a network can be: it freezes, loses answers, breaks connections."""
 
 import asyncio
 import threading
@@ -16,6 +16,7 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._flows = asyncio.Event()
         self._flows.set()
+        self._answers_flow = True
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -41,6 +42,14 @@ class Proxy:
         """Break every connection; new ones are accepted."""
         self._loop.call_soon_threadsafe(self._cut)
 
+    def cut_answers(self, after_s: float) -> None:
+        """Relay what is sent and not what is answered, and break every connection after a while.
+
+        So commands run, and whoever sent them does not hear of it.
+        """
+        self._loop.call_soon_threadsafe(self._swallow)
+        self._loop.call_soon_threadsafe(self._loop.call_later, after_s, self._cut)
+
     def stop(self) -> None:
         """End the thread, and every connection with it."""
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
@@ -48,7 +57,11 @@ class Proxy:
         self._thread.join()
         self._loop.close()
 
+    def _swallow(self) -> None:
+        self._answers_flow = False
+
     def _cut(self) -> None:
+        self._answers_flow = True
         for writer in self._writers:
             writer.transport.abort()
 
@@ -69,14 +82,19 @@ class Proxy:
             return
         self._writers.add(far_writer)
         for source, sink in ((reader, far_writer), (far_reader, writer)):
-            task = self._loop.create_task(self._relay(source, sink))
+            relay = self._relay(source, sink, is_answer=sink is writer)
+            task = self._loop.create_task(relay)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _relay(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _relay(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, is_answer: bool
+    ) -> None:
         with suppress(OSError):
             while chunk := await source.read(_CHUNK):
                 await self._flows.wait()
+                if is_answer and not self._answers_flow:
+                    continue
                 sink.write(chunk)
                 await sink.drain()
         sink.transport.abort()

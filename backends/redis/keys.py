@@ -17,6 +17,7 @@ A pump over Redis has these besides:
 | `s:inbox` | stream | messages, ended dispatches, finished scatters; group `pump` |
 | `s:<pump>` | stream | answers and ends of the conversations this pump began |
 | `v:<conversation>` | hash | everything about one conversation; see `conversations.lua` |
+| `u:<pump>` | sorted set | scopes it has opened, by number, until it has the reply |
 | `n:<message id>` | string | the conversation that was opened with this id |
 | `i:open`, `i:closed` | sorted set | conversations, by the moment they opened or closed |
 | `i:delayed`, `l:delayed` | sorted set, hash | messages to be tried again: when, and the record |

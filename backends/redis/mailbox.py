@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -19,7 +20,7 @@ from backends.cancelling import cancel_all
 from backends.chains import COPY_MARK
 from backends.codec import Codec
 from backends.contact import contact_with, pause_s
-from backends.errors import BackendError, BackendUnavailableError, BufferFullError, CodecError
+from backends.errors import BackendError, BufferFullError, CodecError
 from backends.mailbox import (
     Effects,
     Envelope,
@@ -40,6 +41,7 @@ from backends.redis.arguments import (
 from backends.redis.caretaker import Backlog, Caretaker
 from backends.redis.connection import connect_async, describe, translated
 from backends.redis.keys import escape, unescape
+from backends.redis.news import News, raise_if_cancelled
 from backends.redis.pipeliner import Pipeliner
 from backends.redis.records import Dispatch, Records
 from backends.redis.scripts import OF_CONVERSATIONS
@@ -78,8 +80,6 @@ class RedisMailbox:
         self.pump = uuid4().hex
         #: Called, from any thread, when there may be dispatches to publish.
         self.on_publishable: Callable[[], None] = lambda: None
-        #: Called on the event loop with what became of this pump's own messages.
-        self.on_news: Callable[[Effects], None] = lambda _: None
         self._config = config
         self._records = Records(codec)
         self._terms = terms
@@ -88,13 +88,14 @@ class RedisMailbox:
         ttl_ms = math.ceil(config.redis_ttl * 1000)
         self._head = (config.redis_prefix, 0, ttl_ms, config.keep_closed)
         self._inbox = f"{config.redis_prefix}s:inbox"
-        self._news = f"{config.redis_prefix}s:{self.pump}"
         self._scripts = Pipeliner(
             self._client,
             self._contact,
             head=self._head,
             names=(*OF_CONVERSATIONS, "dispatch"),
         )
+        stream = f"{config.redis_prefix}s:{self.pump}"
+        self._news = News(self._client, stream, self._scripts, self._records, self._contact)
         self._caretaker: Caretaker | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -102,11 +103,21 @@ class RedisMailbox:
         self._entries: dict[str, bytes] = {}
         #: Where to go on looking for entries that were lost on their way to us; None: nowhere.
         self._unseen_after: str | None = None
-        #: Conversation of each open scope this pump began, and how many of them are on their way.
-        self._mine: dict[str, str] = {}
+        #: How many of this pump's scopes are on their way.
         self._entering = 0
+        #: Openings without a reply, by number, oldest first.
+        self._unreplied: dict[int, None] = {}
+        self._numbers = count(1)
         self._waiting = 0
-        self._fetched: list[Work] = []
+
+    @property
+    def on_news(self) -> Callable[[Effects], None]:
+        """Called on the event loop with what became of this pump's own messages."""
+        return self._news.on_news
+
+    @on_news.setter
+    def on_news(self, on_news: Callable[[Effects], None]) -> None:
+        self._news.on_news = on_news
 
     @property
     def waiting(self) -> int:
@@ -116,7 +127,7 @@ class RedisMailbox:
     @property
     def open_conversations(self) -> int:
         """Conversations that this pump began and that have not ended."""
-        return len(self._mine) - self._entering
+        return len(self._news.scopes) - self._entering
 
     async def start(self) -> None:
         """Make the streams, take a lease, begin to read.
@@ -136,12 +147,13 @@ class RedisMailbox:
             on_beat=self._beaten,
         )
         await asyncio.to_thread(self._caretaker.start)
-        self._tasks.append(asyncio.create_task(self._read_news(), name="news"))
+        reading = self._news.read(self._block_ms())
+        self._tasks.append(asyncio.create_task(reading, name="news"))
 
     async def open(self, opening: Opening) -> Opened:
         """Accept messages from outside; waits while Redis is away."""
         first = opening.envelopes[0]
-        self._mine[first.scope] = first.conversation
+        self._news.scopes[first.scope] = first.conversation
         self._entering += 1
         opened = None
         try:
@@ -149,14 +161,20 @@ class RedisMailbox:
         finally:
             self._entering -= 1
             if opened is None or opened.is_closed:
-                self._mine.pop(first.scope, None)
-            elif opened.is_duplicate:
-                self._mine[first.scope] = opened.conversation
+                self._news.scopes.pop(first.scope, None)
+            elif opened.is_duplicate and first.scope in self._news.scopes:
+                self._news.scopes[first.scope] = opened.conversation
         return opened
 
     async def _open(self, opening: Opening, first: Envelope) -> Opened:
         arguments = opening_arguments(self._records, opening, self._config.max_slots_per_thread)
-        status, *rest = await self._scripts.run("open", self.pump, *arguments)
+        number = next(self._numbers)
+        self._unreplied[number] = None
+        replied = next(iter(self._unreplied))
+        try:
+            status, *rest = await self._scripts.run("open", self.pump, number, replied, *arguments)
+        finally:
+            del self._unreplied[number]
         if status == b"slots":
             raise self._full(rest[0])
         if status == b"known":
@@ -183,7 +201,8 @@ class RedisMailbox:
                     entries = await self._read(limit)
                 self._contact.answered(since=started)
                 failures = 0
-            except BackendUnavailableError as exc:
+            except BackendError as exc:
+                # Whatever it is, a pump that stopped reading would be worse.
                 failures += 1
                 # What was handed to us then is ours, though we never saw it.
                 self._unseen_after = "0"
@@ -191,7 +210,7 @@ class RedisMailbox:
                 await asyncio.sleep(pause_s(failures))
                 continue
             if not entries:
-                _raise_if_cancelled()
+                raise_if_cancelled()
             work = [each for entry in entries for each in await self._admit(*entry)]
             self._waiting = max(0, self._waiting - len(entries))
             if work:
@@ -212,9 +231,10 @@ class RedisMailbox:
         self._entries.pop(key, None)
         if status != b"ok":
             log.info("settled elsewhere", extra={"action": "settle", "message_id": key})
+            self._news.doubt(settlement)
             return Effects([], [], [])
         self._waiting, dropped, *news = rest
-        effects = self._effects(news)
+        effects = self._news.effects(news)
         effects.dropped_answers = dropped
         return effects
 
@@ -242,6 +262,7 @@ class RedisMailbox:
         self._contact.unsubscribe(self._on_return)
         await cancel_all(self._tasks)
         self._tasks.clear()
+        await self._news.stop()
         await self._scripts.stop()
         caretaker, self._caretaker = self._caretaker, None
         if caretaker is not None:
@@ -255,9 +276,21 @@ class RedisMailbox:
     async def _read(self, limit: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
         if self._unseen_after is not None:
             return await self._read_unseen(self._unseen_after, limit)
+        return await self._read_group(">", limit)
+
+    async def _read_unseen(self, after: str, limit: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        """What has been handed to this pump and did not arrive, a page at a time."""
+        # What is settled while the question is on its way must not count as unseen.
+        held = set(self._entries.values())
+        rows = await self._read_group(after, limit)
+        self._unseen_after = rows[-1][0].decode() if rows else None
+        return [(entry, fields) for entry, fields in rows if entry not in held]
+
+    async def _read_group(self, after: str, limit: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        block_ms = self._block_ms() if after == ">" else None
         try:
             found = await self._client.xreadgroup(
-                GROUP, self.pump, {self._inbox: ">"}, count=limit, block=self._block_ms()
+                GROUP, self.pump, {self._inbox: after}, count=limit, block=block_ms
             )
         except redis.ResponseError as exc:
             if "NOGROUP" not in str(exc) and "UNBLOCKED" not in str(exc):
@@ -268,40 +301,6 @@ class RedisMailbox:
             await asyncio.sleep(pause_s(1))
             return []
         return entries_of(found)
-
-    async def _read_unseen(self, after: str, limit: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
-        """What has been handed to this pump and did not arrive, a page at a time."""
-        found = await self._client.xreadgroup(
-            GROUP, self.pump, {self._inbox: after}, count=limit, block=None
-        )
-        rows = entries_of(found)
-        self._unseen_after = rows[-1][0].decode() if rows else None
-        held = set(self._entries.values())
-        return [(entry, fields) for entry, fields in rows if entry not in held]
-
-    async def _read_news(self) -> None:
-        last: bytes | str = "0"
-        failures = 0
-        while True:
-            started = time.monotonic()
-            try:
-                with translated(self._contact.where):
-                    found = await self._client.xread({self._news: last}, block=self._block_ms())
-                    entries = entries_of(found)
-                    if entries:
-                        await self._client.xdel(self._news, *(entry for entry, _ in entries))
-                self._contact.answered(since=started)
-                failures = 0
-            except BackendError as exc:
-                failures += 1
-                self._contact.lost(exc, since=started)
-                await asyncio.sleep(pause_s(failures))
-                continue
-            if not entries:
-                _raise_if_cancelled()
-            for entry, fields in entries:
-                last = entry
-                self._tell([fields[b"k"], fields[b"s"], fields[b"a"]])
 
     def _block_ms(self) -> int:
         timeout_s = self._client.connection_pool.connection_kwargs.get("socket_timeout")
@@ -348,28 +347,6 @@ class RedisMailbox:
             ],
         )
 
-    def _effects(self, news: list[bytes]) -> Effects:
-        effects = Effects([], [], [])
-        rows = iter(news)
-        for kind, subject, record in zip(rows, rows, rows, strict=True):
-            name = unescape(subject)
-            if kind == b"answered":
-                effects.answered.append((name, self._records.open_answer(name, record)))
-            elif kind == b"closed":
-                self._mine.pop(name, None)
-                effects.closed_scopes.append(name)
-            else:
-                effects.closed_conversations.append(name)
-        return effects
-
-    def _tell(self, news: list[bytes]) -> None:
-        try:
-            self.on_news(self._effects(news))
-        except CodecError as exc:
-            log.error(  # noqa: TRY400 - a forged record needs no traceback of ours
-                "record refused", extra={"action": "quarantine", "reason": str(exc)}
-            )
-
     def _beaten(self, backlog: Backlog) -> None:
         """After each beat, on the caretaker's thread."""
         if backlog.publishable:
@@ -379,40 +356,18 @@ class RedisMailbox:
 
     def _heard(self, backlog: Backlog) -> None:
         self._waiting = backlog.waiting
-        if backlog.lost_news and self._mine:
-            self._recall()
+        if backlog.lost_news:
+            self._news.ask()
         self.on_news(Effects([], [], []))
 
     def _on_return(self) -> None:
         """Redis is back: what it had to tell us may have gone astray."""
         self.on_publishable()
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._recall)
-
-    def _recall(self) -> None:
-        task = asyncio.ensure_future(self._ask_again(dict(self._mine)))
-        self._tasks.append(task)
-        task.add_done_callback(self._tasks.remove)
-
-    async def _ask_again(self, scopes: dict[str, str]) -> None:
-        asked = [escape(part) for scope, conv in scopes.items() for part in (conv, scope)]
-        found = iter(await self._scripts.run("recall", *asked) if asked else ())
-        for scope, (state, record) in zip(scopes, zip(found, found, strict=True), strict=True):
-            name = escape(scope).encode()
-            if record:
-                self._tell([b"answered", name, record])
-            if state == b"closed" and scope in self._mine:
-                self._tell([b"closed", name, b""])
+            self._loop.call_soon_threadsafe(self._news.ask)
 
     def _full(self, thread_id: bytes) -> BufferFullError:
         return BufferFullError(
             f"thread {unescape(thread_id)!r} is full: max_slots_per_thread is"
             f" {self._config.max_slots_per_thread}"
         )
-
-
-def _raise_if_cancelled() -> None:
-    """End this task if it was cancelled: a blocking read may return as if it had not been."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError

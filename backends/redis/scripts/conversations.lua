@@ -9,6 +9,8 @@ local INBOX, GROUP = prefix .. 's:inbox', 'pump'
 local OPEN, CLOSED = prefix .. 'i:open', prefix .. 'i:closed'
 local READY, DELAYED = prefix .. 'l:ready', prefix .. 'i:delayed'
 local COUNTS = prefix .. 'l:counts'
+-- Ms that a pump may be out of reach and still be told which of its openings had come in.
+local OPENINGS_KEPT = 600000
 
 local at = 4
 local function arg()
@@ -44,6 +46,10 @@ local function waiting()
   local is_read = redis.call('EXISTS', INBOX) == 1
   local taken = is_read and redis.call('XPENDING', INBOX, GROUP)[1] or 0
   return redis.call('XLEN', INBOX) - taken + redis.call('LLEN', READY) + redis.call('ZCARD', DELAYED)
+end
+
+local function openings_of(pump)
+  return prefix .. 'u:' .. pump
 end
 
 local function expire_if_ends(key)

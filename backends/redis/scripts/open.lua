@@ -1,9 +1,16 @@
--- Accepts messages from outside. ARGV: pump, conversation, scope, message id (may be empty), most
+-- Accepts messages from outside. ARGV: pump, number of this opening among the pump's, number of the
+-- last one before which it has all replies, conversation, scope, message id (may be empty), most
 -- slots of a thread, slots, records. Returns {'ok', 1 if it opened the conversation, what waits},
 -- {'known', conversation, 1 if the first one's scope has closed, its answer} or {'slots', thread}.
-local pump, id, scope, message_id, max_slots = arg(), arg(), arg(), arg(), numeric_arg()
+local pump, number, replied = arg(), arg(), arg()
+local id, scope, message_id, max_slots = arg(), arg(), arg(), numeric_arg()
 local slots, records = read_slots(), numeric_arg()
 
+-- What it opened and has no reply to: by now the conversation may have ended, and be forgotten.
+local opened = openings_of(pump)
+if redis.call('ZSCORE', opened, scope) == number then
+  return {'ok', 1, waiting()}
+end
 local known = message_id ~= '' and redis.call('GET', prefix .. 'n:' .. message_id)
 enter(known or id)
 if known then
@@ -14,15 +21,14 @@ if known then
   end
   return {'known', known, first and 0 or 1, redis.call('HGET', v, 'r' .. scope) or ''}
 end
-if redis.call('HEXISTS', v, 's' .. scope) == 1 or redis.call('HEXISTS', v, 'r' .. scope) == 1 then
-  -- The same command again, because its reply was lost.
-  return {'ok', 1, waiting()}
-end
 local full = full_thread(slots, max_slots)
 if full then
   return {'slots', full}
 end
 
+redis.call('ZREMRANGEBYSCORE', opened, '-inf', '(' .. replied)
+redis.call('ZADD', opened, number, scope)
+redis.call('PEXPIRE', opened, OPENINGS_KEPT)
 local is_new = begin_scope(scope, records, pump)
 if message_id ~= '' then
   redis.call('SET', prefix .. 'n:' .. message_id, id)

@@ -1,0 +1,160 @@
+"""What becomes of the messages that one pump took in, whoever works on them.
+
+A pump hears of it in the replies to its own settlements, and of what other pumps settle in a
+stream of its own. Either may be lost on its way; then it asks.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from backends.contact import Contact, pause_s
+from backends.errors import BackendError, CodecError
+from backends.mailbox import Answer, Effects, Settlement
+from backends.redis.connection import translated
+from backends.redis.keys import escape, unescape
+from backends.redis.pipeliner import Pipeliner
+from backends.redis.records import Records
+from backends.redis.streams import entries_of
+
+log = logging.getLogger(__name__)
+
+
+class News:
+    """The open scopes that one pump began, and what is heard of them. Used from its event loop.
+
+    Args:
+        client: not closed here.
+        stream: where other pumps leave word.
+        scripts: to ask with.
+    """
+
+    def __init__(
+        self, client: Any, stream: str, scripts: Pipeliner, records: Records, contact: Contact
+    ) -> None:
+        #: Called with each piece.
+        self.on_news: Callable[[Effects], None] = lambda _: None
+        #: Conversation of each open scope that this pump began.
+        self.scopes: dict[str, str] = {}
+        self._client = client
+        self._stream = stream
+        self._scripts = scripts
+        self._records = records
+        self._contact = contact
+        #: How this pump answered scopes in settlements whose reply may have been lost.
+        self._unheard: dict[str, Answer] = {}
+        self._asking: set[asyncio.Task[None]] = set()
+
+    async def read(self, block_ms: int) -> None:
+        """Read the stream until cancelled.
+
+        Args:
+            block_ms: longest blocking read; the socket's timeout is longer.
+        """
+        last: bytes | str = "0"
+        failures = 0
+        while True:
+            started = time.monotonic()
+            try:
+                with translated(self._contact.where):
+                    found = await self._client.xread({self._stream: last}, block=block_ms)
+                self._contact.answered(since=started)
+                entries = entries_of(found)
+                if not entries:
+                    raise_if_cancelled()
+                for entry, fields in entries:
+                    last = entry
+                    self._tell([fields[b"k"], fields[b"s"], fields[b"a"]])
+                # Not before it is told: a reply that is lost must not take the news with it.
+                with translated(self._contact.where):
+                    if entries:
+                        await self._client.xdel(self._stream, *(entry for entry, _ in entries))
+                failures = 0
+            except BackendError as exc:
+                failures += 1
+                self._contact.lost(exc, since=started)
+                await asyncio.sleep(pause_s(failures))
+
+    def effects(self, news: Iterable[bytes]) -> Effects:
+        """What a script tells: kind, subject and answer in turn.
+
+        Raises:
+            CodecError: an answer is not ours.
+        """
+        effects = Effects([], [], [])
+        rows = iter(news)
+        for kind, subject, record in zip(rows, rows, rows, strict=True):
+            name = unescape(subject)
+            if kind == b"answered":
+                effects.answered.append((name, self._records.open_answer(name, record)))
+            elif kind == b"closed":
+                self.scopes.pop(name, None)
+                effects.closed_scopes.append(name)
+            else:
+                effects.closed_conversations.append(name)
+        return effects
+
+    def doubt(self, settlement: Settlement) -> None:
+        """It had been settled before: by this pump, perhaps, which did not hear of it."""
+        scope = settlement.taken.scope
+        if scope in self.scopes:
+            if settlement.answers:
+                self._unheard[scope] = settlement.answers[0]
+            self._ask({scope: self.scopes[scope]})
+
+    def ask(self) -> None:
+        """News may have been lost: ask what became of every scope."""
+        if self.scopes:
+            self._ask(dict(self.scopes))
+
+    async def stop(self) -> None:
+        """Ask nothing more."""
+        for task in self._asking:
+            task.cancel()
+        await asyncio.gather(*self._asking, return_exceptions=True)
+
+    def _ask(self, scopes: dict[str, str], *, is_second: bool = False) -> None:
+        task = asyncio.ensure_future(self._recall(scopes, is_second=is_second))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    async def _recall(self, scopes: dict[str, str], *, is_second: bool) -> None:
+        asked = [escape(part) for scope, conv in scopes.items() for part in (conv, scope)]
+        found = iter(await self._scripts.run("recall", *asked))
+        gone = {}
+        for scope, (state, record) in zip(scopes, zip(found, found, strict=True), strict=True):
+            name = escape(scope).encode()
+            if record:
+                self._tell([b"answered", name, record])
+            is_gone = state == b"closed" and scope in self.scopes
+            if is_gone and not record and not is_second:
+                gone[scope] = scopes[scope]
+                continue
+            unheard = self._unheard.pop(scope, None)
+            if is_gone and not record and unheard is not None:
+                # The conversation is forgotten already. If it was another pump that answered
+                # it, this pump has heard that by its stream.
+                self.on_news(Effects([(scope, unheard)], [], []))
+            if is_gone:
+                self._tell([b"closed", name, b""])
+        if gone:
+            # This pump may have answered in a settlement that was sent after the question, and
+            # before it was sent again: by the next reply that will be known.
+            self._ask(gone, is_second=True)
+
+    def _tell(self, news: list[bytes]) -> None:
+        try:
+            self.on_news(self.effects(news))
+        except CodecError as exc:
+            log.error(  # noqa: TRY400 - a forged record needs no traceback of ours
+                "record refused", extra={"action": "quarantine", "reason": str(exc)}
+            )
+
+
+def raise_if_cancelled() -> None:
+    """End this task if it was cancelled: a blocking read may return as if it had not been."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
