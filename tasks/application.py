@@ -12,10 +12,8 @@ from pipeline.organism import Organism
 from pipeline.organism_file import load_organism
 from tasks.broker import broker_settings
 from tasks.handler_task import register_handlers
+from tasks.names import VARIABLE
 from tasks.worker_hooks import supervise
-
-#: Names the organism's file for whoever starts Celery's own command.
-VARIABLE = "ORGANISM"
 
 
 def create_app(organism: Organism) -> Celery:

@@ -51,7 +51,7 @@ def sent_event(dispatch_id: str, name: str, queue: str) -> Fields:
 
 
 def received_event(dispatch_id: str, name: str) -> Fields:
-    """A run has reached a worker's process."""
+    """A run has reached a worker's process, and is its to do."""
     return _event(
         "task-received",
         dispatch_id,
@@ -114,7 +114,13 @@ class EventWriter:
         """
         for event in events:
             event.update(self._about)
-        self._producer.publish(events, routing_key=ROUTING_KEY, retry=False, delivery_mode=1)
+        self._producer.publish(
+            events,
+            routing_key=ROUTING_KEY,
+            declare=[self._exchange],
+            retry=False,
+            delivery_mode=1,
+        )
 
 
 class EventSender:

@@ -3,14 +3,8 @@
 from celery import Celery, Task
 
 from pipeline.organism import Organism
+from tasks.names import EXECUTOR, task_name
 from tasks.runtime import runtime_of
-
-EXECUTOR = "celery"
-
-
-def task_name(organism: Organism, listener: str) -> str:
-    """What a listener's task is called."""
-    return f"{organism.name}.{listener}"
 
 
 def register_handlers(app: Celery, organism: Organism) -> None:

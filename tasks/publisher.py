@@ -19,7 +19,7 @@ from pipeline.organism import Organism
 from pipeline.roster import name_of
 from tasks.broker import TIMEOUT_S, hard_limit_s
 from tasks.events import EventWriter, sent_event
-from tasks.handler_task import task_name
+from tasks.names import task_name
 from tasks.pace import Pace
 
 log = logging.getLogger(__name__)
@@ -160,10 +160,11 @@ class Publisher:
             ignore_result=True,
             time_limit=self._limits.get(batch.listener),
         )
+        # First, so that no monitor hears of a run before it was sent.
+        self._events.write([sent_event(each, name, self._queue) for each in members])
         self._app.amqp.send_task_message(
             self._producer, name, message, retry=False, confirm_timeout=TIMEOUT_S
         )
-        self._events.write([sent_event(each, name, self._queue) for each in members])
 
     def _connect(self) -> None:
         self._connection = self._app.connection_for_write()

@@ -62,14 +62,13 @@ class Runtime:
             name: of the task that carried it.
         """
         members = self._ledger.claim(self._owner, batch_ids)
-        self._events.send(*(received_event(each, name) for each, _ in members))
         batch = Batch(self._ledger, self._owner, members, self._budget_s)
         if len(members) > 1:
             self._keeper.keep(batch)
         try:
             with ending_at_once() if self._notes.is_shared else nullcontext():
                 for dispatch_id, dispatch in batch.members():
-                    self._run(batch, dispatch_id, dispatch)
+                    self._run(batch, name, dispatch_id, dispatch)
         finally:
             self._keeper.keep(None)
             self._notes.running("")
@@ -77,13 +76,13 @@ class Runtime:
         for dispatch_id in batch.late:
             log.warning("late outcome dropped", extra={"action": "complete", "id": dispatch_id})
 
-    def _run(self, batch: Batch, dispatch_id: str, dispatch: Dispatch) -> None:
+    def _run(self, batch: Batch, name: str, dispatch_id: str, dispatch: Dispatch) -> None:
         station = self._stations.get(dispatch.envelope.to)
         if station is None or station.fingerprint != dispatch.fingerprint:
             self._refuse(dispatch_id, dispatch, is_known=station is not None)
             return
         self._notes.running(dispatch_id)
-        self._events.send(started_event(dispatch_id))
+        self._events.send(received_event(dispatch_id, name), started_event(dispatch_id))
         outcome = self._outcome(dispatch_id, dispatch.envelope, station)
         record = self._record(dispatch.envelope, outcome)
         if len(record.body) > self._max_bytes:

@@ -24,7 +24,7 @@ from tasks.identity import new_worker_id, worker_notes
 log = logging.getLogger(__name__)
 
 #: Seconds a worker that holds no more work may take to end by itself.
-PATIENCE_S = 2.0
+PATIENCE_S = 4.0
 
 
 class Supervisor:

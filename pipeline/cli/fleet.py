@@ -10,8 +10,7 @@ from uuid import uuid4
 from pipeline.errors import ConfigError
 from pipeline.imports import hidden_modules
 from pipeline.organism import Organism
-from tasks.application import VARIABLE
-from tasks.handler_task import EXECUTOR
+from tasks.names import EXECUTOR, VARIABLE
 
 #: Celery's advice against running as root is about pickle, which no worker of ours accepts.
 _NO_ADVICE = "ignore:You're running the worker with superuser privileges"

@@ -11,7 +11,7 @@ from pipeline.cli.options import WHY_NO_CLUSTER
 from pipeline.errors import ConfigError
 from pipeline.organism import Organism
 from tasks.broker import broker_url
-from tasks.handler_task import EXECUTOR
+from tasks.names import EXECUTOR
 
 #: Share of `maxmemory` in use above which little is left.
 FULL_SHARE = 0.8

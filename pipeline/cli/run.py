@@ -29,6 +29,9 @@ from pipeline.roster import Roster
 
 OK, FAILED = 0, 1
 
+#: Listeners that an error tells of.
+MAX_NAMES_LISTED = 10
+
 
 @click.command()
 @organism_argument
@@ -103,7 +106,11 @@ def payload_reader(organism: Organism, to: str, hint: str) -> PayloadReader:
     try:
         named = Roster(organism.listeners).named(to)
     except UnknownListenerError as exc:
-        raise click.BadParameter(str(exc), param_hint=hint) from exc
+        names = sorted({listener.name for listener in organism.listeners})
+        more = ", ..." if len(names) > MAX_NAMES_LISTED else ""
+        known = ", ".join(names[:MAX_NAMES_LISTED]) + more
+        text = str(exc) if "did you mean" in str(exc) else f"{exc}; there are: {known}"
+        raise click.BadParameter(text, param_hint=hint) from exc
     # Those that share a name may take different classes; what all take is the narrowest.
     payload_class = max((each.payload_class for _, each in named), key=lambda cls: len(cls.mro()))
     try:

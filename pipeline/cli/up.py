@@ -23,7 +23,7 @@ from pipeline.cli.parts import COLOURS, Part, Told, end, wait_until
 from pipeline.cli.reporting import counted, say
 from pipeline.cli.servers import RedisAtHand, redis_at_hand
 from pipeline.organism import Organism
-from tasks.application import VARIABLE
+from tasks.names import VARIABLE
 
 OK, FAILED = 0, 1
 

@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,33 @@ def test_a_part_that_dies_ends_the_rest(folder: Path, temporary: Path, part: str
         assert up.process.wait(40) == 1
         assert f"{part} ended by itself (SIGKILL); so does everything else" in up.log
         assert eventually(lambda: not up.session()), up.log
+
+
+def test_flower_runs_beside_it_and_may_end(folder: Path, temporary: Path) -> None:
+    """Where it is installed: behind the link that is shown; and the rest needs it not."""
+    pytest.importorskip("flower")
+    with started(folder, "up", "organism.yaml", TMPDIR=str(temporary)) as up:
+        assert everything_is_up(up, 2), up.log
+        ((pid, link),) = re.findall(
+            r"^flower +(\d+) +(http://127\.0\.0\.1:\d+)", up.log, re.MULTILINE
+        )
+        assert eventually(lambda: b"Flower" in page(link), timeout_s=60), up.log
+        os.kill(int(pid), signal.SIGKILL)
+        assert up.says("flower ended by itself (SIGKILL); the rest goes on")
+        answer = pump(folder, "send", "squares", '{"n": 4}', **environment_of(up))
+        assert answer.stdout == '{"n":14}\n'
+        up.process.send_signal(signal.SIGINT)
+        assert up.process.wait(30) == 0, up.log
+
+
+def page(link: str) -> bytes:
+    """What is there; nothing yet, if nobody answers."""
+    try:
+        with urllib.request.urlopen(link, timeout=5) as answer:  # noqa: S310 - our own loopback
+            content: bytes = answer.read()
+            return content
+    except OSError:
+        return b""
 
 
 def test_a_redis_that_is_named_is_used(

@@ -119,12 +119,25 @@ async def test_flower_sees_every_run(organism_file: Path) -> None:
                 },
             }
         )
-        assert await asyncio.to_thread(eventually, lambda: _events(url) == expected), _events(url)
         archive = Archive(organism.backend, codec_of(organism))
         counts = archive.counts()
         archive.close()
+        # What one process could not take in time is sent again.
+        again = counts.get("released", 0) + counts.get("published_again", 0)
+        assert await asyncio.to_thread(eventually, lambda: _agree(_events(url), expected, again)), (
+            _events(url)
+        )
         assert counts["dispatched"] == counts["completed"] == 3 * RUNS
         assert counts["retries"] == RUNS
+
+
+def _agree(
+    seen: Counter[tuple[str, str]], expected: Counter[tuple[str, str]], sent_again: int
+) -> bool:
+    more = {key: seen[key] - expected[key] for key in {*seen, *expected}}
+    sent = sum(count for (_, kind), count in more.items() if kind == "task-sent")
+    others = [count for (_, kind), count in more.items() if kind != "task-sent"]
+    return 0 <= sent <= sent_again and not any(others)
 
 
 def _seen(url: str) -> str:

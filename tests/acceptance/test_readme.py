@@ -1,6 +1,7 @@
 """The README's own organism: as short as it says, and it runs."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -33,6 +34,21 @@ def test_it_fits_in_thirty_lines() -> None:
     """Blank ones aside."""
     lines = (block("python") + block("yaml")).splitlines()
     assert len([line for line in lines if line.strip()]) <= 30
+
+
+def test_it_runs_from_python(organism: Path) -> None:
+    """As a script of its own."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.DOTALL | re.MULTILINE)
+    (organism.parent / "main.py").write_text(blocks[1])
+    done = subprocess.run(
+        [sys.executable, "main.py"],
+        cwd=organism.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == "Count(words=3)\n", done.stderr
 
 
 async def test_it_counts_words(organism: Path, monkeypatch: pytest.MonkeyPatch) -> None:
