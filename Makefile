@@ -33,7 +33,8 @@ check: $(DEV_STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# 20,000 messages under random SIGKILLs, three times; some ten minutes.
+# 20,000 messages under random SIGKILLs, with three seeds; then while processes come and go, while
+# Redis is killed or frozen, and while its answers are lost. A quarter of an hour.
 chaos: $(DEV_STAMP)
 	$(BIN)/python -m tests.chaos
 

@@ -39,12 +39,12 @@ def _everything(messages: int, seeds: list[int]) -> Iterator[tuple[str, Report, 
         yield f"kills, seed {seed}", report, str(report)
     report = storm(messages, seeds[0], deeds=STOPS)
     yield "stops", report, str(report)
-    for name, outage in (
-        ("restarts of redis", restarts(messages, times=3, away_s=20.0)),
-        ("freezes of redis", freezes(messages, times=3, away_s=20.0)),
-        ("lost answers of redis", cuts(messages, seed=seeds[0])),
-    ):
-        yield name, outage.report, str(outage)
+    outage = restarts(messages, times=3, away_s=20.0)
+    yield "restarts of redis", outage.report, str(outage)
+    outage = freezes(messages, times=3, away_s=20.0)
+    yield "freezes of redis", outage.report, str(outage)
+    outage = cuts(messages, seed=seeds[0])
+    yield "lost answers of redis", outage.report, str(outage)
 
 
 def main(arguments: list[str]) -> int:

@@ -28,6 +28,7 @@ from tests.conformance.executor_contract import METADATA, ExecutorContract
 from tests.conformance.executor_handlers import Result, Task
 from tests.fleet import LEASE_S, Worker, is_alive, running_worker, write_organism
 from tests.servers import RedisServer
+from tests.sockets import own_connections
 from tests.waiting import eventually
 
 #: Limits that the suite asks for; a worker takes them from its own organism.
@@ -184,7 +185,7 @@ class TestOverRedis(CeleryContract):
             for n in range(1000)
         ]
         await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
-        mine = [each for each in client.client_list() if _is_mine(each)]
+        mine = own_connections(client)
         threads = len(list(Path("/proc/self/task").iterdir()))
         answers = await asyncio.gather(*calls)
         client.close()
@@ -220,25 +221,6 @@ class TestSigned(CeleryContract):
         grown = await self.answer(executor, codec, handlers.grow, Task(MAX_MEMORY_MB))
         assert await asyncio.to_thread(eventually, lambda: not is_alive(grown.number))
         assert (await self.answer(executor, codec, handlers.tell_pid)).number != grown.number
-
-
-def _is_mine(client: dict[str, str]) -> bool:
-    """True for a connection whose local end is a socket of this process."""
-    port = int(client["addr"].rpartition(":")[2])
-    return port in _local_ports()
-
-
-def _local_ports() -> set[int]:
-    inodes = set()
-    for fd in Path("/proc/self/fd").iterdir():
-        try:
-            target = fd.readlink().name
-        except OSError:
-            continue
-        if target.startswith("socket:["):
-            inodes.add(target[8:-1])
-    rows = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
-    return {int(row[1].rpartition(":")[2], 16) for row in rows if row[9] in inodes}
 
 
 def _text(path: Path) -> str:

@@ -50,7 +50,9 @@ async def stumble(payload: Ask | Gathered, metadata: HandlerMetadata) -> Handler
 
 
 @pytest.fixture
-def proxy(redis_server: RedisServer) -> Iterator[Proxy]:
+def proxy(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    # What handlers count goes past it.
+    monkeypatch.setenv("CHAOS_REDIS", redis_server.url)
     with running_proxy(redis_server.port) as proxy:
         yield proxy
 
@@ -59,6 +61,7 @@ def proxy(redis_server: RedisServer) -> Iterator[Proxy]:
 def organism_file(
     proxy: Proxy, redis_client: redis.Redis, redis_prefix: str, tmp_path: Path
 ) -> Iterator[Path]:
+    url = f"redis://127.0.0.1:{proxy.port}/0"
     module = "tests.chaos.handlers"
     listener = {
         "name": "crunch",
@@ -66,25 +69,27 @@ def organism_file(
         "payload_class": f"{module}.Ask",
         "cpu_bound": True,
     }
-    url = f"redis://127.0.0.1:{proxy.port}/0"
     yield write_organism(tmp_path / "organism.yaml", url, redis_prefix, [listener])
     for key in redis_client.scan_iter(match=f"celery.{redis_prefix}*", count=1000):
         redis_client.delete(key)
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.parametrize("keep_closed", [0, 1000])
 async def test_any_answer_may_be_lost(
     organism_file: Path,
     proxy: Proxy,
-    redis_server: RedisServer,
     redis_client: redis.Redis,
-    monkeypatch: pytest.MonkeyPatch,
+    keep_closed: int,
 ) -> None:
     """Each conversation is answered all the same, and each of its messages entered once."""
-    monkeypatch.setenv("CHAOS_REDIS", redis_server.url)
     organism = load_organism(organism_file)
     stumbler = Listener("stumble", stumble, Ask, retries=1, backoff_s=0.0)
-    organism = replace(organism, listeners=(*organism.listeners, stumbler))
+    organism = replace(
+        organism,
+        listeners=(*organism.listeners, stumbler),
+        backend=replace(organism.backend, keep_closed=keep_closed),
+    )
     cases = [*map(words_of, SCRIPTS), *COMMANDS]
     with running_worker(organism_file):
         async with StreamPump(organism) as pump:
@@ -97,6 +102,6 @@ async def test_any_answer_may_be_lost(
                 assert told == Told(2 * MEMBERS * number), words
                 assert await asyncio.to_thread(eventually, lambda: proxy.has_lost), words
                 kinds = [type(slot.payload) for slot in pump.buffer.get_thread(conversation)]
-                assert kinds == [Ask, Gathered, Told], words
+                assert kinds == ([Ask, Gathered, Told] if keep_closed else []), words
     counts = redis_client.hgetall(f"{organism.backend.redis_prefix}l:counts")
     assert int(counts[b"accepted"]) == len(cases)
