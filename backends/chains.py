@@ -13,7 +13,7 @@ from hashlib import blake2b
 
 CONVERSATION_MARK = "@"
 MEMBER_MARK = "#"
-_MARKS = (CONVERSATION_MARK, MEMBER_MARK)
+MARKS = (CONVERSATION_MARK, MEMBER_MARK)
 #: Sets apart the second and later listeners that share a broadcast name: `log~1`.
 COPY_MARK = "~"
 
@@ -55,7 +55,7 @@ def unescape_hop(segment: str) -> str:
 
 def is_marker(segment: str) -> bool:
     """True for a scope's marker, false for a hop."""
-    return segment.startswith(_MARKS)
+    return segment.startswith(MARKS)
 
 
 def extend(chain: str, name: str) -> str:
@@ -159,7 +159,7 @@ def callers(chain: str) -> list[str]:
     caller = chain.rpartition(".")[0]
     while caller:
         before, _, segment = caller.rpartition(".")
-        if not segment.startswith(_MARKS):
+        if not segment.startswith(MARKS):
             found.append(caller)
         caller = before
     return found

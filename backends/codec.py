@@ -86,6 +86,8 @@ class Codec:
         self._pickles = format == "pickle"
         self._realm = realm
         self.types = types if types is not None else _process_types
+        self._types_by_class = self.types.by_class
+        self._types_by_name = self.types.by_name
 
     @property
     def signs(self) -> bool:
@@ -100,7 +102,7 @@ class Codec:
         Raises:
             CodecError: not a dataclass, or a value in it can't be encoded.
         """
-        entry = self.types.declare(type(payload))
+        entry = self._types_by_class.get(type(payload)) or self.types.declare(type(payload))
         name, form = entry.name, entry.form
         try:
             if self._pickles and form is None:
@@ -119,7 +121,7 @@ class Codec:
             CodecError: the bytes are damaged or don't fit the type.
         """
         name, raw = _split(typed)
-        entry = self.types.entry(name)
+        entry = self._types_by_name.get(name) or self.types.entry(name)
         try:
             if self._pickles and entry.form is None:
                 value = pickle.loads(msgspec.msgpack.decode(raw, type=bytes))  # noqa: S301 - opt-in, and its record's tag was verified
@@ -138,7 +140,8 @@ class Codec:
         Raises:
             CodecError: as `decode`.
         """
-        return self.types.entry(_split(typed)[0]).cls
+        name, _ = _split(typed)
+        return (self._types_by_name.get(name) or self.types.entry(name)).cls
 
     def type_name(self, typed: bytes | msgspec.Raw) -> str:
         """The name that a typed payload gives its class.
@@ -212,7 +215,8 @@ class Codec:
             is_self_call,
             usage_instructions,
         )
-        return self.seal(_encoder.encode(body), "slot")
+        record = _encoder.encode(body)
+        return self.seal(record, "slot") if self._keys else _UNSIGNED + record
 
     def seal_whole_slot(self, slot: BufferSlot) -> bytes:
         """*slot* as a record, its metadata kept to the letter."""

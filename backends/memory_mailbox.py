@@ -5,9 +5,9 @@ import logging
 import math
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from backends.errors import BackendError
 from backends.mailbox import Effects, Envelope, Opened, Opening, Settlement, Work
@@ -68,10 +68,11 @@ class MemoryMailbox:
         if self._ttl_s:
             self._refresher = asyncio.create_task(self._refresh(), name="mailbox refresh")
 
-    async def open(self, opening: Opening) -> Opened:
+    def open(self, opening: Opening) -> Coroutine[Any, Any, Opened]:
         """Accept messages from outside."""
-        if opening.message_id is None:
-            return await self._enter(opening)
+        return self._enter(opening) if opening.message_id is None else self._enter_once(opening)
+
+    async def _enter_once(self, opening: Opening) -> Opened:
         async with self._deduplicating:
             duplicate = self._scopes.find_duplicate(opening.message_id)
             return duplicate or await self._enter(opening)
@@ -101,10 +102,10 @@ class MemoryMailbox:
 
     def take_ready(self, limit: int) -> list[Work]:
         """What can be taken now."""
-        if not self._queue:
+        queue = self._queue
+        if not queue:
             return []
-        count = min(limit, len(self._queue))
-        return [self._queue.popleft() for _ in range(count)]
+        return [queue.popleft() for _ in range(min(limit, len(queue)))]
 
     async def settle(self, settlement: Settlement) -> Effects:
         """Apply everything a hop did."""
@@ -117,7 +118,9 @@ class MemoryMailbox:
             self._put(ready)
         if effects.closed_conversations:
             gone = self._retire(effects.closed_conversations)
-            if gone:
+            if gone and self._writer is None:
+                self._store.forget(gone)
+            elif gone:
                 await self._forget(gone)
         return effects
 
@@ -168,15 +171,16 @@ class MemoryMailbox:
     def _retire(self, conversations: list[str]) -> list[str]:
         """Note what has closed; the threads of what is beyond the number or the age kept."""
         now = time.monotonic()
+        closed = self._closed
         for conversation_id in conversations:
-            self._closed[conversation_id] = now
+            closed[conversation_id] = now
         # The store no longer has what closed before this moment.
         oldest_kept = now - self._ttl_s if self._ttl_s else -math.inf
         gone: list[str] = []
-        while self._closed and (
-            len(self._closed) > self._keep_closed or next(iter(self._closed.values())) < oldest_kept
+        while closed and (
+            len(closed) > self._keep_closed or next(iter(closed.values())) < oldest_kept
         ):
-            conversation_id, _ = self._closed.popitem(last=False)
+            conversation_id, _ = closed.popitem(last=False)
             gone += self._scopes.forget(conversation_id)
         return gone
 

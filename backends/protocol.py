@@ -2,7 +2,9 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
+
+import msgspec
 
 BackendType = Literal["memory", "manager", "redis"]
 BACKEND_TYPES: tuple[str, ...] = get_args(BackendType)
@@ -132,7 +134,7 @@ class SharedBackend(Protocol):
         ...
 
 
-class SlotRecord(NamedTuple):
+class SlotRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One slot to be written, with the chain its thread stands for."""
 
     thread_id: str

@@ -1,5 +1,7 @@
 """Scopes in memory: pure bookkeeping of what is open, answered and gathered."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 from backends.mailbox import (
@@ -21,7 +23,8 @@ class Conversation(msgspec.Struct, eq=False, gc=False):
 
     id: str
     open_scopes: int = 0
-    threads: set[str] = set()
+    #: In the order of their first message; a dict of text costs the garbage collector nothing.
+    threads: dict[str, None] = {}
     message_ids: tuple[str, ...] = ()
 
 
@@ -73,29 +76,28 @@ class ScopeTable:
     def open(self, opening: Opening) -> Opened:
         """Count the messages of *opening* in; it must be no duplicate."""
         first = opening.envelopes[0]
-        conversation = self.conversations.get(first.conversation)
+        conversation_id, scope_id = first.conversation, first.scope
+        conversation = self.conversations.get(conversation_id)
         if conversation is None:
-            conversation = Conversation(first.conversation)
-            self.conversations[conversation.id] = conversation
+            conversation = self.conversations[conversation_id] = Conversation(conversation_id)
         is_new = not conversation.open_scopes
         self.open_count += is_new
         conversation.open_scopes += 1
         for slot in opening.slots:
-            conversation.threads.add(slot.thread_id)
-        scope = _Scope(first.scope, conversation, units=len(opening.envelopes))
-        self._scopes[scope.id] = scope
+            conversation.threads[slot.thread_id] = None
+        scope = _Scope(scope_id, conversation, units=len(opening.envelopes))
+        self._scopes[scope_id] = scope
         if opening.message_id is not None:
             self._by_message_id[opening.message_id] = scope
             conversation.message_ids += (opening.message_id,)
-        return Opened(conversation.id, scope.id, is_new=is_new)
+        return Opened(conversation_id, scope_id, is_new=is_new)
 
     def apply(self, settlement: Settlement) -> tuple[list[Local], Effects]:
         """Count one hop: the work that can be taken now, and what else came of it."""
         scope = self._scopes[settlement.taken.scope]
-        threads = scope.conversation.threads
         for slot in settlement.slots:
-            threads.add(slot.thread_id)
-        ready: list[Local] = list(settlement.sends)
+            scope.conversation.threads[slot.thread_id] = None
+        ready: list[Local] = [*settlement.sends]
         effects = Effects([], [], [])
         scope.units += len(ready)
         for scatter in settlement.scatters:
@@ -103,7 +105,10 @@ class ScopeTable:
         for answer in settlement.answers:
             if not self._settle(scope, answer, ready, effects):
                 effects.dropped_answers += 1
-        self._release(scope, ready, effects)
+        if scope.units > 1:
+            scope.units -= 1
+        else:
+            self._close(scope, ready, effects)
         return ready, effects
 
     def _open_members(self, parent: _Scope, scatter: Scatter) -> list[Local]:
@@ -117,7 +122,7 @@ class ScopeTable:
             self._scopes[member.scope] = _Scope(
                 member.scope, parent.conversation, parent, gather, position, units=1
             )
-        parent.conversation.threads.update(member.thread_id for member in scatter.members)
+        parent.conversation.threads.update((member.thread_id, None) for member in scatter.members)
         return list(scatter.members)
 
     def _settle(
@@ -140,8 +145,8 @@ class ScopeTable:
             ready.append(Gathering(gather.reply_to, gather.answers))
         return True
 
-    def _release(self, scope: _Scope, ready: list[Local], effects: Effects) -> None:
-        """Take one unit off *scope*; at zero close it, and so on upwards."""
+    def _close(self, scope: _Scope, ready: list[Local], effects: Effects) -> None:
+        """Take the last unit off *scope* and close it, and so on upwards."""
         current: _Scope | None = scope
         while current is not None:
             current.units -= 1
@@ -155,10 +160,11 @@ class ScopeTable:
 
     def _close_root(self, scope: _Scope, effects: Effects) -> None:
         effects.closed_scopes.append(scope.id)
-        scope.conversation.open_scopes -= 1
-        if not scope.conversation.open_scopes:
+        conversation = scope.conversation
+        conversation.open_scopes -= 1
+        if not conversation.open_scopes:
             self.open_count -= 1
-            effects.closed_conversations.append(scope.conversation.id)
+            effects.closed_conversations.append(conversation.id)
 
     def open_threads(self) -> list[str]:
         """Every thread of every open conversation."""
@@ -169,7 +175,7 @@ class ScopeTable:
             for thread_id in conversation.threads
         ]
 
-    def forget(self, conversation_id: str) -> set[str]:
+    def forget(self, conversation_id: str) -> Iterable[str]:
         """Drop a closed conversation and its message ids; its threads."""
         conversation = self.conversations.pop(conversation_id)
         for message_id in conversation.message_ids:

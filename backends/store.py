@@ -7,8 +7,8 @@ its own.
 
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Callable
+from heapq import heapify, heappop, heappush
 from threading import Lock
 from typing import NamedTuple
 
@@ -20,6 +20,10 @@ from backends.protocol import BackendConfig, SlotRecord
 
 #: Expired threads that one write frees at most, so no write pays for a whole crowd.
 _FREED_PER_WRITE = 32
+#: Threads that are gone before it pays to strike them off the list of those that will end.
+_MIN_GONE = 1024
+_UNWRITTEN = -math.inf
+_NEVER = math.inf
 
 
 class Terms(NamedTuple):
@@ -43,39 +47,15 @@ class Counts(NamedTuple):
     links: int
 
 
-class _Thread(msgspec.Struct, eq=False):
-    """One thread: its slots, its link, and when it ends.
-
-    A thread that can end stands in a queue of its peers with the same time to live;
-    as each write moves it to the back, a queue is always in the order of its ends.
-    """
+class _Thread(msgspec.Struct, eq=False, gc=False):
+    """One thread: its slots, its link, and when it ends."""
 
     id: str
     slots: list[bytes] = []
     chain: str | None = None
-    callers: list[str] = []
-    #: Not a number until the first write is done: neither ended nor living longer.
-    ends: float = math.nan
-    queue: "_Queue | None" = None
-
-
-_Queue = OrderedDict[str, _Thread]
-
-
-def _prolong(thread: _Thread, ends: float, queue: _Queue | None) -> None:
-    """Let *thread* end at *ends* and wait in *queue*, unless it lives longer already."""
-    if ends <= thread.ends:
-        return
-    thread.ends = ends
-    if thread.queue is queue:
-        if queue is not None:
-            queue.move_to_end(thread.id)
-        return
-    if thread.queue is not None:
-        del thread.queue[thread.id]
-    if queue is not None:
-        queue[thread.id] = thread
-    thread.queue = queue
+    callers: tuple[str, ...] = ()
+    #: Never brought nearer, and none before the first write is done.
+    ends: float = _UNWRITTEN
 
 
 class MemoryStore:
@@ -96,9 +76,9 @@ class MemoryStore:
         self._linked: dict[str, _Thread] = {}
         #: Threads that have slots.
         self._filled = 0
-        self._queues: dict[float, _Queue] = {}
-        #: Nothing ends before this moment.
-        self._first_end = math.inf
+        #: A heap of threads that can end, each with an end it had once: it does not end
+        #: before that. Threads that are gone stand in it until they outnumber the others.
+        self._due: list[tuple[float, str]] = []
 
     def append(self, thread_id: str, data: bytes, terms: Terms) -> int:
         """Append one slot; its index.
@@ -114,7 +94,8 @@ class MemoryStore:
                 self._admit(thread_id, terms.max_threads, now)
             elif len(thread.slots) >= terms.max_slots:
                 raise _full(thread_id, terms.max_slots)
-            thread = thread or self._create(thread_id)
+            if thread is None:
+                thread = self._threads[thread_id] = _Thread(thread_id)
             index = self._put(thread, data)
             self._refresh_with_callers(thread, terms.ttl_s, now)
             return index
@@ -130,15 +111,7 @@ class MemoryStore:
             if len(slots) == 1:
                 return [self._record_one(slots[0], terms, now)]
             self._check_room(slots, terms.max_slots, now)
-            indices = []
-            written = []
-            for thread_id, chain, data in slots:
-                thread = self._link(chain, thread_id, self._find(thread_id, now))
-                written.append(thread)
-                indices.append(self._put(thread, data))
-            for thread in written:
-                self._refresh_with_callers(thread, terms.ttl_s, now)
-            return indices
+            return [self._record_one(slot, terms, now) for slot in slots]
 
     def slots(self, thread_id: str) -> list[bytes]:
         """All slots of a thread, oldest first."""
@@ -228,11 +201,11 @@ class MemoryStore:
         """Start the time to live of these threads anew."""
         with self._lock:
             now = self._begin_write()
-            ends, queue = self._end_after(terms.ttl_s, now)
+            ends = now + terms.ttl_s if terms.ttl_s else _NEVER
             for thread_id in thread_ids:
                 thread = self._find(thread_id, now)
-                if thread is not None:
-                    _prolong(thread, ends, queue)
+                if thread is not None and thread.ends < ends:
+                    thread.ends = ends
 
     def forget(self, thread_ids: list[str]) -> None:
         """Delete slots and links of these threads."""
@@ -252,7 +225,7 @@ class MemoryStore:
 
     def _begin_write(self) -> float:
         now = self._clock()
-        if self._first_end <= now:
+        if self._due and self._due[0][0] <= now:
             self._free_ended(now, _FREED_PER_WRITE)
         return now
 
@@ -263,28 +236,25 @@ class MemoryStore:
             return None
         return thread
 
-    def _create(self, thread_id: str) -> _Thread:
-        thread = self._threads[thread_id] = _Thread(thread_id)
-        return thread
-
     def _record_one(self, slot: SlotRecord, terms: Terms, now: float) -> int:
-        """What `record` does, for the one slot that most hops write."""
-        thread_id, chain, data = slot
-        thread = self._find(thread_id, now)
-        if thread is not None and len(thread.slots) >= terms.max_slots:
+        thread_id, chain = slot.thread_id, slot.chain
+        thread = self._threads.get(thread_id)
+        if thread is None or thread.ends <= now:
+            thread = self._link(chain, thread_id, self._find(thread_id, now))
+        elif len(thread.slots) >= terms.max_slots:
             raise _full(thread_id, terms.max_slots)
-        if thread is None or thread.chain != chain:
-            thread = self._link(chain, thread_id, thread)
-        index = self._put(thread, data)
+        elif thread.chain != chain:
+            self._link(chain, thread_id, thread)
+        index = self._put(thread, slot.data)
         self._refresh_with_callers(thread, terms.ttl_s, now)
         return index
 
     def _put(self, thread: _Thread, data: bytes) -> int:
-        index = len(thread.slots)
-        thread.slots.append(data)
-        if not index:
+        slots = thread.slots
+        if not slots:
             self._filled += 1
-        return index
+        slots.append(data)
+        return len(slots) - 1
 
     def _admit(self, thread_id: str, max_threads: int, now: float) -> None:
         if self._filled >= max_threads:
@@ -296,7 +266,8 @@ class MemoryStore:
 
     def _check_room(self, slots: list[SlotRecord], max_slots: int, now: float) -> None:
         lengths: dict[str, int] = {}
-        for thread_id, _, _ in slots:
+        for slot in slots:
+            thread_id = slot.thread_id
             length = lengths.get(thread_id)
             if length is None:
                 thread = self._find(thread_id, now)
@@ -306,30 +277,38 @@ class MemoryStore:
             lengths[thread_id] = length + 1
 
     def _link(self, chain: str, uuid: str, thread: _Thread | None) -> _Thread:
-        thread = thread or self._create(uuid)
-        if thread.chain != chain:
-            former = self._linked.get(chain)
-            if former is not None:
-                self._unlink(former)
-            if thread.chain is not None:
-                del self._linked[thread.chain]
-            thread.chain = chain
-            thread.callers = self._callers(chain)
-            self._linked[chain] = thread
+        if thread is None:
+            thread = self._threads[uuid] = _Thread(uuid)
+        elif thread.chain == chain:
+            return thread
+        elif thread.chain is not None:
+            del self._linked[thread.chain]
+        former = self._linked.get(chain)
+        if former is not None:
+            self._unlink(former)
+        thread.chain = chain
+        thread.callers = self._callers(chain)
+        self._linked[chain] = thread
         return thread
 
-    def _callers(self, chain: str) -> list[str]:
-        """As `chains.callers`, from what is known of the nearest one."""
-        before, _, _ = chain.rpartition(".")
-        nearest = self._linked.get(before)
-        if nearest is None or not before or chains.is_marker(before.rpartition(".")[2]):
-            return chains.callers(chain)
-        return [before, *nearest.callers]
+    def _callers(self, chain: str) -> tuple[str, ...]:
+        """As `chains.callers`, the farther ones from what the nearest one linked knows."""
+        found: list[str] = []
+        caller = chain.rpartition(".")[0]
+        while caller:
+            before, _, segment = caller.rpartition(".")
+            if not segment.startswith(chains.MARKS):
+                found.append(caller)
+                nearest = self._linked.get(caller)
+                if nearest is not None:
+                    return (*found, *nearest.callers)
+            caller = before
+        return tuple(found)
 
     def _unlink(self, thread: _Thread) -> None:
         if thread.chain is not None:
             del self._linked[thread.chain]
-        thread.chain, thread.callers = None, []
+        thread.chain, thread.callers = None, ()
         if not thread.slots:
             self._drop(thread)
 
@@ -345,43 +324,44 @@ class MemoryStore:
             self._filled -= 1
         if thread.chain is not None:
             del self._linked[thread.chain]
-        if thread.queue is not None:
-            del thread.queue[thread.id]
 
     def _refresh_with_callers(self, thread: _Thread, ttl_s: float, now: float) -> None:
-        ends, queue = self._end_after(ttl_s, now)
-        _prolong(thread, ends, queue)
+        ends = now + ttl_s if ttl_s else _NEVER
+        if thread.ends == _UNWRITTEN:
+            self._expect_end(thread, ends)
+        elif thread.ends < ends:
+            thread.ends = ends
+        find = self._linked.get
         for chain in thread.callers:
-            caller = self._linked.get(chain)
             # One that has ended stays so, until it is freed.
-            if caller is not None and caller.ends > now:
-                _prolong(caller, ends, queue)
+            if (caller := find(chain)) is not None and now < caller.ends < ends:
+                caller.ends = ends
 
-    def _end_after(self, ttl_s: float, now: float) -> tuple[float, _Queue | None]:
-        """When a thread written now ends, and the queue it waits in; None for ever."""
-        if not ttl_s:
-            return math.inf, None
-        ends = now + ttl_s
-        queue = self._queues.get(ttl_s)
-        if queue is None:
-            queue = self._queues[ttl_s] = OrderedDict()
-            # Whoever joins the queue later ends later.
-            self._first_end = min(self._first_end, ends)
-        return ends, queue
+    def _expect_end(self, thread: _Thread, ends: float) -> None:
+        thread.ends = ends
+        if ends == _NEVER:
+            return
+        heappush(self._due, (ends, thread.id))
+        if len(self._due) > 2 * len(self._threads) + _MIN_GONE:
+            self._due = [
+                (thread.ends, thread.id)
+                for thread in self._threads.values()
+                if thread.ends < _NEVER
+            ]
+            heapify(self._due)
 
     def _free_ended(self, now: float, at_most: float = math.inf) -> None:
-        freed = 0
-        self._first_end = math.inf
-        for ttl_s, queue in list(self._queues.items()):
-            while queue:
-                thread = next(iter(queue.values()))
-                if thread.ends > now or freed >= at_most:
-                    self._first_end = min(self._first_end, thread.ends)
-                    break
+        looked_at = 0
+        while self._due and self._due[0][0] <= now and looked_at < at_most:
+            _, thread_id = heappop(self._due)
+            looked_at += 1
+            thread = self._threads.get(thread_id)
+            if thread is None:
+                continue
+            if thread.ends <= now:
                 self._drop(thread)
-                freed += 1
-            else:
-                del self._queues[ttl_s]
+            elif thread.ends < _NEVER:
+                heappush(self._due, (thread.ends, thread_id))
 
 
 def _full(thread_id: str, max_slots: int) -> BufferFullError:

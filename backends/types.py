@@ -48,8 +48,8 @@ class TypeRegistry:
     """The types declared in one process. Safe from many threads."""
 
     def __init__(self) -> None:
-        self._by_name: dict[str, _Entry] = {}
-        self._by_class: dict[type, _Entry] = {}
+        self.by_name: dict[str, _Entry] = {}
+        self.by_class: dict[type, _Entry] = {}
         self._lock = Lock()
 
     def declare(self, cls: type, form: WireForm | None = None) -> _Entry:
@@ -58,7 +58,7 @@ class TypeRegistry:
         Raises:
             CodecError: *cls* is no dataclass, or has a field that can't be decoded.
         """
-        known = self._by_class.get(cls)
+        known = self.by_class.get(cls)
         if known is not None:
             return known
         if not is_dataclass(cls):
@@ -69,7 +69,7 @@ class TypeRegistry:
         except (TypeError, NameError) as exc:
             raise CodecError(f"{name} can't be decoded: {exc}") from exc
         with self._lock:
-            entry = self._by_name[name] = self._by_class[cls] = _Entry(name, cls, decoder, form)
+            entry = self.by_name[name] = self.by_class[cls] = _Entry(name, cls, decoder, form)
         return entry
 
     def declare_module(self, module: ModuleType) -> None:
@@ -91,7 +91,7 @@ class TypeRegistry:
             UnknownTypeError: nothing was.
         """
         try:
-            return self._by_name[name]
+            return self.by_name[name]
         except KeyError:
             raise UnknownTypeError(
                 f"type {name!r} is not declared by this organism; use it as a payload_class"
@@ -99,4 +99,4 @@ class TypeRegistry:
             ) from None
 
     def __iter__(self) -> Iterator[type]:
-        return iter(tuple(self._by_class))
+        return iter(tuple(self.by_class))

@@ -13,6 +13,7 @@ from pipeline.events import (
     HandlerFinished,
     HandlerStarted,
     MessageSent,
+    Subscribers,
     ThreadClosed,
 )
 from pipeline.messages import ErrorMessage
@@ -27,12 +28,8 @@ class HopObserver(Protocol):
     """Who wants to know what hops do."""
 
     @property
-    def is_watched(self) -> bool:
-        """False while nobody would see an event."""
-        ...
-
-    def emit(self, event: Event) -> None:
-        """Tell subscribers."""
+    def subscribers(self) -> Subscribers:
+        """Who is told of events; while there are none, none are made."""
         ...
 
     def on_answer(self, scope: str, answer: Answer) -> None:
@@ -53,6 +50,7 @@ class Announcer:
 
     def __init__(self, observer: HopObserver) -> None:
         self._observer = observer
+        self._subscribers = observer.subscribers
 
     def room(self) -> None:
         """There may be room for more."""
@@ -60,8 +58,8 @@ class Announcer:
 
     def started(self, envelope: Envelope) -> None:
         """A handler begins, or is handed to the executor that will run it."""
-        if self._observer.is_watched:
-            self._observer.emit(
+        if self._subscribers.callbacks:
+            self._subscribers.tell(
                 HandlerStarted(
                     envelope.conversation,
                     envelope.thread_id,
@@ -72,8 +70,8 @@ class Announcer:
 
     def finished(self, envelope: Envelope, duration_s: float) -> None:
         """A handler returned."""
-        if self._observer.is_watched:
-            self._observer.emit(
+        if self._subscribers.callbacks:
+            self._subscribers.tell(
                 HandlerFinished(
                     envelope.conversation,
                     envelope.thread_id,
@@ -90,8 +88,8 @@ class Announcer:
             "handler failed",
             extra=fields("fail", envelope) | {"code": outcome.error.code, "retry": will_retry},
         )
-        if self._observer.is_watched:
-            self._observer.emit(
+        if self._subscribers.callbacks:
+            self._subscribers.tell(
                 HandlerFailed(
                     envelope.conversation,
                     envelope.thread_id,
@@ -106,8 +104,8 @@ class Announcer:
     def dead_lettered(self, envelope: Envelope, error: ErrorMessage) -> None:
         """A message is set aside."""
         log.error("message dead-lettered", extra=fields("dead-letter", envelope))
-        if self._observer.is_watched:
-            self._observer.emit(
+        if self._subscribers.callbacks:
+            self._subscribers.tell(
                 DeadLettered(
                     envelope.conversation,
                     envelope.thread_id,
@@ -120,9 +118,9 @@ class Announcer:
     def settled(self, settlement: Settlement, effects: Effects) -> None:
         """A settlement was applied."""
         self.news(effects)
-        if self._observer.is_watched:
+        if self._subscribers.callbacks:
             for event in _events(settlement, effects):
-                self._observer.emit(event)
+                self._subscribers.tell(event)
 
     def news(self, effects: Effects) -> None:
         """Scopes were answered or closed."""

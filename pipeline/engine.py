@@ -12,6 +12,7 @@ from backends.protocol import Backend
 from backends.redis.mailbox import RedisMailbox
 from pipeline.announcer import Announcer, HopObserver
 from pipeline.context_buffer import ContextBuffer, use_context_buffer
+from pipeline.entrance import Entrance
 from pipeline.errors import ConfigError
 from pipeline.executors import Dispatcher, Executor
 from pipeline.executors.registry import ExecutorSetup, create_executor
@@ -39,10 +40,18 @@ class Engine:
         self.registry = ThreadRegistry(backend)
         self.roster = Roster()
         self.router = Router(self.roster, self.codec, organism.limits)
+        self.entrance = Entrance(
+            self.router,
+            self.codec,
+            self.registry,
+            max_payload_bytes=organism.limits.max_payload_bytes,
+        )
         self.mailbox = _mailbox(organism, backend, self.codec)
         announcer = Announcer(observer)
         if isinstance(self.mailbox, RedisMailbox):
             self.mailbox.on_news = partial(_on_news, announcer)
+        self._max_open = organism.backend.max_threads
+        self._max_waiting = organism.limits.max_waiting
         self._places: dict[str, Place] = {}
         self._hops = HopRunner(
             self.mailbox,
@@ -92,10 +101,13 @@ class Engine:
             raise
         return engine
 
-    @property
-    def waiting(self) -> int:
-        """Messages whose handler has not started."""
-        return self.mailbox.waiting + self._hops.waiting
+    def has_room(self, entering: int) -> bool:
+        """Whether one more message from outside fits besides those already *entering*."""
+        mailbox = self.mailbox
+        return (
+            mailbox.open_conversations + entering < self._max_open
+            and mailbox.waiting + self._hops.waiting + entering < self._max_waiting
+        )
 
     def add(self, listener: Listener) -> None:
         """Let one more listener take part.

@@ -89,24 +89,22 @@ class Subscribers:
     """Who is told; what one of them raises is logged and harms nobody."""
 
     def __init__(self) -> None:
-        self._callbacks: list[Subscriber] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._callbacks)
+        #: Look whether there are any before you make an event.
+        self.callbacks: list[Subscriber] = []
 
     def add(self, callback: Subscriber) -> Callable[[], None]:
         """Tell *callback* from now on; returns how to end that."""
-        self._callbacks.append(callback)
+        self.callbacks.append(callback)
 
         def remove() -> None:
-            if callback in self._callbacks:
-                self._callbacks.remove(callback)
+            if callback in self.callbacks:
+                self.callbacks.remove(callback)
 
         return remove
 
     def tell(self, event: Event) -> None:
         """Call each in turn."""
-        for callback in tuple(self._callbacks):
+        for callback in tuple(self.callbacks):
             try:
                 callback(event)
             except Exception:

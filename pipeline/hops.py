@@ -8,7 +8,7 @@ from contextvars import ContextVar, copy_context
 from typing import Any, NamedTuple
 
 from backends.cancelling import cancel_all
-from backends.mailbox import Envelope, Gathering, Ledger, Mailbox, Returned, Work
+from backends.mailbox import Envelope, Ledger, Mailbox, Returned, Work
 from pipeline.announcer import Announcer, fields
 from pipeline.errors import PipelineError
 from pipeline.executors.protocol import Dispatcher, Executor
@@ -17,7 +17,6 @@ from pipeline.roster import name_of
 from pipeline.scheduling import Lane, Order, ReadyQueue
 from pipeline.settling import Settler
 from pipeline.station import Station
-from pipeline.worker import Call, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -98,42 +97,50 @@ class HopRunner:
 
     async def _feed(self) -> None:
         while True:
-            await self._admit_all(await self._mailbox.take(self._room()))
+            apart = self._admit_all(await self._mailbox.take(self._room()))
+            if apart:
+                await self._see_to(apart)
             self._start_ready()
 
     def _room(self) -> int:
         return max(1, self._mailbox.window - self._ready.count)
 
-    async def _admit_all(self, works: list[Work]) -> None:
-        """Line up *works* and what they bring about at once.
+    def _admit_all(self, works: list[Work]) -> list[Coroutine[Any, Any, None]]:
+        """Line up *works*; what is to be done with those that are for no handler here."""
+        return [action for work in works if (action := self._admit(work)) is not None]
+
+    async def _see_to(self, apart: list[Coroutine[Any, Any, None]]) -> None:
+        """Do all of *apart*, and line up what that brings about at once.
 
         So the order of starting is the organism's, not that of our own steps.
         """
-        while works:
-            apart = [action for work in works if (action := self._admit(work)) is not None]
+        while apart:
             if len(apart) == 1:
                 await apart[0]
-            elif apart:
+            else:
                 await asyncio.gather(*apart)
-            works = self._mailbox.take_ready(self._room())
+            apart = self._admit_all(self._mailbox.take_ready(self._room()))
 
     def _admit(self, work: Work) -> Coroutine[Any, Any, None] | None:
         """Line *work* up for its handler; or what is to be done with it instead."""
-        if isinstance(work, Gathering):
+        if isinstance(work, Envelope):
+            envelope, returned = work, None
+        elif isinstance(work, Returned):
+            envelope, returned = work.envelope, work
+        else:
             return _guarded(self._settler.gathering(work), work.reply_to)
-        envelope = work.envelope if isinstance(work, Returned) else work
         place = self._place_of(envelope.to)
         if place is None:
             reason = f"no listener is called {name_of(envelope.to)!r}"
             return _guarded(self._settler.undeliverable(envelope, reason), envelope)
-        if isinstance(work, Returned):
-            if place.dispatcher is not None and work.hop is not None:
-                place.dispatcher.observe(place.station.listener.name, work.hop.duration_s)
-            return _guarded(self._settler.returned(place.station, work), envelope)
+        if returned is not None:
+            if place.dispatcher is not None and returned.hop is not None:
+                place.dispatcher.observe(place.station.listener.name, returned.hop.duration_s)
+            return _guarded(self._settler.returned(place.station, returned), envelope)
         if place.ledger is not None:
-            self._announcer.started(work)
-            return _guarded(place.ledger.dispatch(work, place.station.fingerprint), work)
-        self._ready.add(place.lane, (place, work), is_outer=work.is_from_outside)
+            self._announcer.started(envelope)
+            return _guarded(place.ledger.dispatch(envelope, place.station.fingerprint), envelope)
+        self._ready.add(place.lane, (place, envelope), is_outer=envelope.is_from_outside)
         return None
 
     def _start_ready(self) -> None:
@@ -161,10 +168,9 @@ class HopRunner:
             finally:
                 place.lane.leave()
             works = self._mailbox.take_ready(self._room())
-            if works:
-                await self._admit_all(works)
-            turn = None if self._is_draining else self._ready.pop()
-            self._start_ready()
+            if works and (apart := self._admit_all(works)):
+                await self._see_to(apart)
+            turn = self._next_turn(is_all=not works)
             if turn is not None and copy_context() != untouched:
                 self._spawn(turn)
                 turn = None
@@ -173,27 +179,36 @@ class HopRunner:
                 await asyncio.sleep(0)
                 breathe_at = time.monotonic() + MAX_BURST_S
 
+    def _next_turn(self, *, is_all: bool) -> Turn | None:
+        """Who takes the place that a hop left, unless nobody may.
+
+        Args:
+            is_all: that place is all that has become free since others were started.
+        """
+        turn = None if self._is_draining else self._ready.pop()
+        if is_all:
+            self._announcer.room()
+        else:
+            self._start_ready()
+        return turn
+
     async def _hop(self, place: Place, envelope: Envelope) -> None:
-        call = place.station.call(envelope)
+        station = place.station
+        call = station.call(envelope)
         try:
             self._announcer.started(envelope)
-            outcome = await _run(place.executor, call)
-            await self._settler.conclude(place.station, envelope, outcome)
+            try:
+                outcome = await place.executor.run(call)
+            except PipelineError as exc:
+                outcome = call.failed(ErrorCode.WORKER_LOST, str(exc))
+            except Exception as exc:
+                # Somebody else's executor broke its contract; the caller must not wait for ever.
+                log.exception("executor failed", extra=fields("run", envelope))
+                outcome = call.failed(ErrorCode.WORKER_LOST, f"its executor failed: {exc!r}")
+            await self._settler.conclude(station, envelope, outcome)
         except Exception:
             # A fault of ours, not the handler's: one hop must not take the pump with it.
             log.exception("hop failed", extra=fields("settle", envelope))
-
-
-async def _run(executor: Executor, call: Call) -> Outcome:
-    """Run a call; an executor that raises has lost it."""
-    try:
-        return await executor.run(call)
-    except PipelineError as exc:
-        return call.failed(ErrorCode.WORKER_LOST, str(exc))
-    except Exception as exc:
-        # Somebody else's executor broke its contract; the caller must not wait for ever.
-        log.exception("executor failed", extra={"action": "run", "listener": call.listener})
-        return call.failed(ErrorCode.WORKER_LOST, f"its executor failed: {exc!r}")
 
 
 async def _guarded(action: Coroutine[Any, Any, None], envelope: Envelope) -> None:

@@ -8,26 +8,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from backends import chains
-from backends.errors import CodecError
 from backends.mailbox import Answer, Opened, Opening
 from pipeline.context_buffer import ContextBuffer
 from pipeline.door import Door
 from pipeline.engine import Engine
 from pipeline.errors import (
     ConfigError,
-    PayloadTooLargeError,
-    PayloadTypeError,
-    PipelineError,
     PumpFullError,
     PumpStoppedError,
 )
-from pipeline.events import Event, MessageReceived, Subscriber, Subscribers, ThreadOpened
+from pipeline.events import MessageReceived, Subscriber, Subscribers, ThreadOpened
 from pipeline.expectations import Expectations
 from pipeline.hops import inside_handler
 from pipeline.organism import Listener, Organism, listener_problems
 from pipeline.organism_file import load_organism
-from pipeline.roster import check_type, name_of
+from pipeline.roster import name_of
 from pipeline.routing import EXTERNAL
 from pipeline.thread_registry import ThreadRegistry
 
@@ -59,7 +54,8 @@ class StreamPump:
         self._is_client = is_client
         self._engine: Engine | None = None
         self._added: list[Listener] = []
-        self._subscribers = Subscribers()
+        #: Whom `subscribe` added.
+        self.subscribers = Subscribers()
         self._door = Door(self._has_room)
         self._expectations = Expectations()
         self._starting = asyncio.Lock()
@@ -156,7 +152,7 @@ class StreamPump:
 
         What it raises is logged and harms nobody.
         """
-        return self._subscribers.add(callback)
+        return self.subscribers.add(callback)
 
     async def start(self) -> None:
         """Begin to take messages; does nothing while running.
@@ -235,7 +231,11 @@ class StreamPump:
             PumpFullError: inside a handler, where waiting could be for ever.
             PumpStoppedError: the pump is not running.
         """
-        opening = await self._opening(to, payload, thread_id, from_id, message_id)
+        engine = self._running()
+        chain = None if thread_id is None else await engine.entrance.known_chain(thread_id, to)
+        opening = engine.entrance.opening(
+            to, payload, from_id, thread_id=thread_id, chain=chain, message_id=message_id
+        )
         return (await self._open(opening)).conversation
 
     async def request(
@@ -262,7 +262,10 @@ class StreamPump:
         """
         engine = self._running()
         async with asyncio.timeout(timeout_s):
-            opening = await self._opening(to, payload, thread_id, EXTERNAL, message_id)
+            chain = None if thread_id is None else await engine.entrance.known_chain(thread_id, to)
+            opening = engine.entrance.opening(
+                to, payload, EXTERNAL, thread_id=thread_id, chain=chain, message_id=message_id
+            )
             scope = opening.envelopes[0].scope
             waiter = self._expectations.expect(scope)
             try:
@@ -286,32 +289,6 @@ class StreamPump:
             raise PumpStoppedError(f"pump {self.name!r} is not running; start it first")
         return self._engine
 
-    async def _opening(
-        self, to: str, payload: Any, thread_id: str | None, from_id: str, message_id: str | None
-    ) -> Opening:
-        """The message from outside, checked, as it will enter."""
-        engine = self._running()
-        for _, listener in engine.roster.named(to):
-            check_type(type(payload), listener, from_id)
-        data = self._encode(payload)
-        new_id = chains.new_thread_id()
-        chain = None
-        if thread_id is not None:
-            chain = await asyncio.to_thread(engine.registry.lookup, thread_id)
-            self._check_thread(thread_id, chain, to)
-        conversation = thread_id or new_id
-        if chain is None:
-            root = engine.registry.root_chain
-            chain = chains.conversation_chain(root, conversation, from_id, to)
-        return engine.router.plan_opening(
-            to,
-            data,
-            thread_id=conversation,
-            chain=chain,
-            scope=message_id or new_id,
-            message_id=message_id,
-        )
-
     async def _open(self, opening: Opening) -> Opened:
         engine = self._running()
         if not self._door.try_enter():
@@ -331,65 +308,21 @@ class StreamPump:
             self._door.entered()
             if is_first and not is_ours:
                 self._expectations.finish(scope)
-        if is_ours and self._subscribers:
+        if is_ours and self.subscribers.callbacks:
             self._announce(opening, opened)
         return opened
 
     def _announce(self, opening: Opening, opened: Opened) -> None:
         if opened.is_new:
-            self.emit(ThreadOpened(opened.conversation, opened.conversation))
+            self.subscribers.tell(ThreadOpened(opened.conversation, opened.conversation))
         for envelope in opening.envelopes:
             to = name_of(envelope.to)
-            self.emit(
+            self.subscribers.tell(
                 MessageReceived(opened.conversation, envelope.thread_id, to, envelope.from_id)
             )
 
-    @staticmethod
-    def _check_thread(thread_id: str, chain: str | None, to: str) -> None:
-        """Refuse to go on with a conversation where it can't be answered."""
-        if chain is None:
-            return
-        if chains.conversation_of(chain) != thread_id:
-            raise PipelineError(f"thread {thread_id!r} is not a conversation's own; omit thread_id")
-        if chains.last_hop(chain) != to:
-            raise PipelineError(
-                f"thread {thread_id!r} is a conversation with {chains.last_hop(chain)!r};"
-                f" omit thread_id to begin one with {to!r}"
-            )
-
-    def _encode(self, payload: Any) -> bytes:
-        codec = self._running().codec
-        try:
-            data = codec.encode(payload)
-            # What can't be read back must be refused here, not fail on its way.
-            codec.decode(data)
-        except CodecError as exc:
-            raise PayloadTypeError(str(exc)) from exc
-        limit = self.organism.limits.max_payload_bytes
-        if len(data) > limit:
-            raise PayloadTooLargeError(
-                f"{type(payload).__name__} is {len(data)} bytes,"
-                f" over limits.max_payload_bytes ({limit})"
-            )
-        return data
-
     def _has_room(self, entering: int) -> bool:
-        engine = self._engine
-        if engine is None:
-            return False
-        return (
-            engine.mailbox.open_conversations + entering < self.organism.backend.max_threads
-            and engine.waiting + entering < self.organism.limits.max_waiting
-        )
-
-    @property
-    def is_watched(self) -> bool:
-        """True while anybody subscribes; hops ask before they make an event."""
-        return bool(self._subscribers)
-
-    def emit(self, event: Event) -> None:
-        """Tell every subscriber."""
-        self._subscribers.tell(event)
+        return self._engine is not None and self._engine.has_room(entering)
 
     def on_answer(self, scope: str, answer: Answer) -> None:
         """A message from outside was answered."""

@@ -45,6 +45,7 @@ class Router:
         to: str,
         payload: bytes,
         *,
+        from_id: str,
         thread_id: str,
         chain: str,
         scope: str,
@@ -54,15 +55,13 @@ class Router:
 
         Args:
             thread_id: the conversation's.
-            chain: what that stands for; it ends in *to*.
+            chain: what that stands for; it ends in *from_id* and *to*.
             scope: what the ids derive from; new to the mailbox.
         """
-        caller = chain.rpartition(".")[0]
-        from_id = chains.last_hop(caller)
         envelopes: list[Envelope] = []
         slots: list[SlotRecord] = []
         for copy, (listener_id, listener) in enumerate(self.roster.named(to)):
-            copy_chain = chains.extend(caller, listener_id) if copy else chain
+            copy_chain = _copy_of(chain, listener_id) if copy else chain
             envelope = Envelope(
                 derived_id(scope, copy) if copy else scope,
                 thread_id,
@@ -94,7 +93,7 @@ class Router:
                 f"{name_of(taken.to)} returned {size} bytes,"
                 f" over limits.max_hop_bytes ({self._limits.max_hop_bytes})"
             )
-        hop = _Hop(self, taken, self._limits.max_scatter)
+        hop = self._hop(taken, self._limits.max_scatter)
         for position, reply in enumerate(replies):
             try:
                 hop.send(derived_id(taken.id, position), reply)
@@ -110,7 +109,7 @@ class Router:
         Args:
             remember: false where the thread has no room left for the error's own slot.
         """
-        hop = _Hop(self, taken, 0)
+        hop = self._hop(taken, 0)
         hop.fail(self.codec.encode(error))
         settlement = hop.settlement
         return settlement if remember else msgspec.structs.replace(settlement, slots=[])
@@ -134,15 +133,21 @@ class Router:
             listener: whom it is addressed to; None for whoever asked from outside.
         """
         to = envelope.to if listener is None else listener.name
+        thread_id, from_id = envelope.thread_id, envelope.from_id
         data = self.codec.seal_slot(
             envelope.payload,
-            envelope.thread_id,
-            envelope.from_id,
+            thread_id,
+            from_id,
             to,
             own_name=to if listener is not None and listener.agent else None,
-            is_self_call=envelope.from_id == to,
+            is_self_call=from_id == to,
         )
-        return SlotRecord(envelope.thread_id, envelope.chain, data)
+        return SlotRecord(thread_id, envelope.chain, data)
+
+    def _hop(self, taken: Envelope, max_scatter: int) -> "_Hop":
+        listener = self.roster.get(taken.to)
+        sender = name_of(taken.to) if listener is None else listener.name
+        return _Hop(self, taken, listener, sender, max_scatter, Settlement(taken, [], [], [], []))
 
     def caller(self, chain: str) -> "_Caller":
         """Who called the newest hop of *chain*."""
@@ -164,16 +169,15 @@ class _Caller(msgspec.Struct, frozen=True):
     is_scatterer: bool = False
 
 
-class _Hop:
+class _Hop(msgspec.Struct, frozen=True, gc=False):
     """The plan of one hop while it is being made."""
 
-    def __init__(self, router: Router, taken: Envelope, max_scatter: int) -> None:
-        self._router = router
-        self._taken = taken
-        self._listener = router.roster.get(taken.to)
-        self._sender = name_of(taken.to)
-        self._max_scatter = max_scatter
-        self.settlement = Settlement(taken, [], [], [], [])
+    _router: Router
+    _taken: Envelope
+    _listener: Listener | None
+    _sender: str
+    _max_scatter: int
+    settlement: Settlement
 
     def send(self, base: str, reply: Reply) -> None:
         """Plan one reply; *base* is the id of its (first) message."""
@@ -304,6 +308,11 @@ class _Hop:
             self._sender if from_id is None else from_id,
             payload,
         )
+
+
+def _copy_of(chain: str, listener_id: str) -> str:
+    """*chain*, with another listener of the same name at its end."""
+    return chains.extend(chain.rpartition(".")[0], listener_id)
 
 
 def _is_own_thread(chain: str) -> bool:

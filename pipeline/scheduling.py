@@ -32,20 +32,6 @@ class Lane(Generic[T]):
         self.line: deque[tuple[int, T]] = deque()
         self.stack: list[tuple[int, T]] = []
 
-    @property
-    def rank(self) -> float:
-        """The lowest of those who may start is next; infinite when none of these may."""
-        for gate in self.gates:
-            if gate.used >= gate.limit:
-                return math.inf
-        return -self.stack[-1][0] if self.stack else self.line[0][0]
-
-    def take(self) -> T:
-        """The first to start, with one place of every gate."""
-        for gate in self.gates:
-            gate.used += 1
-        return (self.stack.pop() if self.stack else self.line.popleft())[1]
-
     def leave(self) -> None:
         """Give the places back."""
         for gate in self.gates:
@@ -79,15 +65,23 @@ class ReadyQueue(Generic[T]):
 
     def pop(self) -> T | None:
         """Take the next item that may start, and its lane's places; None if none may."""
+        if not self.count:
+            return None
         best: Lane[T] | None = None
         best_rank = math.inf
         for lane in self._waiting:
-            rank = lane.rank
-            if rank < best_rank:
-                best, best_rank = lane, rank
+            for gate in lane.gates:
+                if gate.used >= gate.limit:
+                    break
+            else:
+                rank = -lane.stack[-1][0] if lane.stack else lane.line[0][0]
+                if rank < best_rank:
+                    best, best_rank = lane, rank
         if best is None:
             return None
-        item = best.take()
+        for gate in best.gates:
+            gate.used += 1
+        _, item = best.stack.pop() if best.stack else best.line.popleft()
         if not best.line and not best.stack:
             del self._waiting[best]
         self.count -= 1

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import random
 import time
-from typing import NamedTuple
+from collections.abc import Coroutine
+from typing import Any, NamedTuple
 
 from msgspec import MsgspecError, msgpack, structs
 
@@ -45,10 +46,12 @@ class Settler:
         self._announcer = announcer
         self._codec = codec
 
-    async def conclude(self, station: Station, envelope: Envelope, outcome: Outcome) -> None:
+    def conclude(
+        self, station: Station, envelope: Envelope, outcome: Outcome
+    ) -> Coroutine[Any, Any, None]:
         """A handler ran here."""
         hop = hop_of(envelope, self._codec, outcome) if self._mailbox.is_durable else None
-        await self._conclude(station, envelope, outcome, hop)
+        return self._conclude(station, envelope, outcome, hop)
 
     async def returned(self, station: Station, returned: Returned) -> None:
         """A handler ran elsewhere, or could not."""

@@ -164,6 +164,8 @@ def encode_replies(returned: Any, codec: Codec) -> list[Reply]:
     """
     if returned is None:
         return []
+    if isinstance(returned, HandlerResponse):
+        return [_encode_reply(returned, codec)]
     responses = returned if isinstance(returned, (list, tuple)) else (returned,)
     return [_encode_reply(response, codec) for response in responses]
 

@@ -104,19 +104,19 @@ class BackendMachine(RuleBasedStateMachine):
     def record(self, batch: list[SlotRecord]) -> None:
         after = {thread_id: list(known) for thread_id, known in self.model.slots.items()}
         indices = []
-        for thread_id, _, slot in batch:
-            indices.append(len(after.setdefault(thread_id, [])))
-            after[thread_id].append(slot)
+        for slot in batch:
+            indices.append(len(after.setdefault(slot.thread_id, [])))
+            after[slot.thread_id].append(slot.data)
         if any(index >= MAX_SLOTS for index in indices):
             with pytest.raises(BufferFullError):
                 self.backend.record(batch)
             return
         assert self.backend.record(batch) == indices
         self.model.slots = after
-        for thread_id, chain, _ in batch:
-            self.model.link(chain, thread_id)
-        for thread_id, _, _ in batch:
-            self.model.touch(thread_id)
+        for slot in batch:
+            self.model.link(slot.chain, slot.thread_id)
+        for slot in batch:
+            self.model.touch(slot.thread_id)
 
     @rule(chain=links, uuid=ids)
     def link(self, chain: str, uuid: str) -> None:

@@ -63,7 +63,33 @@ def test_what_is_forgotten_leaves_nothing() -> None:
     store.forget(["t"])
     assert not store._threads
     assert not store._linked
-    assert not any(store._queues.values())
+
+
+def test_what_is_gone_is_struck_off() -> None:
+    """The list of what will end does not grow with threads that are long gone."""
+    store = MemoryStore()
+    for n in range(5000):
+        store.record([SlotRecord(f"t{n}", f"c{n}", b"x")], terms(10**6))
+        store.forget([f"t{n - 100}"])
+    assert len(store._due) <= 2 * 101 + 1024
+
+
+def test_ends_survive_the_striking_off() -> None:
+    """Who remains on the list still ends in time, written again or not."""
+    clock = Clock()
+    store = MemoryStore(clock=clock)
+    store.append("idle", b"x", terms(10))
+    store.append("busy", b"x", terms(10))
+    store.append("eternal", b"x", terms(0))
+    clock.now = 5
+    store.append("busy", b"y", terms(10))
+    for _ in range(3000):
+        store.append("brief", b"x", terms(10))
+        store.delete_slots("brief")
+    clock.now = 10
+    assert sorted(store.thread_ids()) == ["busy", "eternal"]
+    clock.now = 15
+    assert store.thread_ids() == ["eternal"]
 
 
 @given(st.lists(st.sampled_from(["", "a", "b", "@c", "#m"]), max_size=6), st.integers(0, 2**6))
@@ -74,7 +100,7 @@ def test_callers_are_found_through_callers(segments: list[str], linked: int) -> 
     for position, way in enumerate(["", *ways]):
         if linked >> position & 1 or position == len(ways):
             store.link(way, f"u{position}", terms(10))
-            assert store._linked[way].callers == callers(way)
+            assert store._linked[way].callers == tuple(callers(way))
 
 
 @given(

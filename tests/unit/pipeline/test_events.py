@@ -13,7 +13,7 @@ EVENT = Event("c", "t")
 def test_everyone_is_told_until_they_leave() -> None:
     """In the order they came; leaving twice is fine, also while being told."""
     subscribers = Subscribers()
-    assert not subscribers
+    assert not subscribers.callbacks
     told: list[str] = []
     leave: list[Callable[[], None]] = []
 
@@ -23,13 +23,13 @@ def test_everyone_is_told_until_they_leave() -> None:
 
     leave.append(subscribers.add(once))
     remove = subscribers.add(lambda event: told.append(event.thread_id))
-    assert subscribers
+    assert subscribers.callbacks
     subscribers.tell(EVENT)
     subscribers.tell(EVENT)
     assert told == ["once", "t", "t"]
     remove()
     remove()
-    assert not subscribers
+    assert not subscribers.callbacks
 
 
 def test_one_that_raises_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:

@@ -54,7 +54,13 @@ def taken(to: str, chain: str, scope: str = "s") -> Envelope:
 def test_an_opening_reaches_each_namesake_on_a_thread_of_its_own(router: Router) -> None:
     """All in one scope; the first on the conversation's own thread."""
     opening = router.plan_opening(
-        "log", ASK, thread_id="c", chain=f"{ROOT}.log", scope="s", message_id="id"
+        "log",
+        ASK,
+        from_id="external",
+        thread_id="c",
+        chain=f"{ROOT}.log",
+        scope="s",
+        message_id="id",
     )
     first, second = opening.envelopes
     assert (first.id, first.to, first.thread_id) == ("s", "log", "c")
