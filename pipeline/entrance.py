@@ -9,7 +9,7 @@ from backends.errors import CodecError
 from backends.mailbox import Opening
 from pipeline.errors import PayloadTooLargeError, PayloadTypeError, PipelineError
 from pipeline.roster import check_type
-from pipeline.routing import Router
+from pipeline.routing import Router, scope_named
 from pipeline.thread_registry import ThreadRegistry
 
 
@@ -82,7 +82,7 @@ class Entrance:
             from_id=from_id,
             thread_id=conversation,
             chain=chain,
-            scope=message_id or new_id,
+            scope=scope_named(message_id) if message_id else new_id,
             message_id=message_id,
         )
 

@@ -328,3 +328,12 @@ def derived_id(parent: str, position: int) -> str:
     if len(path) <= MAX_ID_CHARS:
         return path
     return blake2b(path.encode(), digest_size=16).hexdigest()
+
+
+def scope_named(message_id: str) -> str:
+    """The scope a message from outside opens under an id of its sender's.
+
+    Hashed: the ids of dispatches derive from it, and these stand in lists and end in marks
+    that the sender knows nothing of.
+    """
+    return blake2b(message_id.encode(), digest_size=16).hexdigest()

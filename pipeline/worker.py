@@ -114,7 +114,10 @@ async def run_handler(call: Call, codec: Codec, *, threads: ThreadPool | None = 
         return call.failed(
             ErrorCode.BAD_RETURN, str(exc), duration_s=duration_s, is_retryable=False
         )
-    except (Exception, SystemExit, asyncio.CancelledError) as exc:
+    except (KeyboardInterrupt, GeneratorExit):
+        # These end whatever runs this, which has to see to the rest.
+        raise
+    except BaseException as exc:
         # A handler may raise anything at all, and any of it is its caller's to know.
         task = asyncio.current_task()
         if isinstance(exc, asyncio.CancelledError) and task is not None and task.cancelling():

@@ -123,8 +123,9 @@ class Runtime:
             # It struck between two steps of the loop, which is of no more use.
             self._renew_loop()
             return call.overran(call.timeout_s or 0.0)
-        except (KeyboardInterrupt, SystemExit) as exc:
-            # The loop lets these through from any task of it. No signal of ours raises them.
+        except BaseException as exc:  # noqa: BLE001 - anything but a time limit
+            # The loop lets some through from any task of it. No signal of ours raises them; and
+            # a claim whose process lives on would never be taken over.
             self._renew_loop()
             text = "".join(traceback.format_exception_only(exc)).strip()
             return call.failed(ErrorCode.RAISED, text)

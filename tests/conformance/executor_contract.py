@@ -135,6 +135,7 @@ class ExecutorContract:
         ("handler", "text"),
         [
             (handlers.leave, "SystemExit: 3"),
+            (handlers.stop_all, "StopAll: everything"),
             (handlers.cancel_itself, "CancelledError"),
             (handlers.time_out_by_itself, "TimeoutError: the far end is slow"),
         ],

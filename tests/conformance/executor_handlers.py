@@ -94,6 +94,18 @@ def leave(payload: Task, metadata: HandlerMetadata) -> None:
     raise SystemExit(3)
 
 
+class StopAll(BaseException):
+    """No `Exception`, like what some libraries cancel with."""
+
+
+async def stop_all(payload: Task, metadata: HandlerMetadata) -> None:
+    raise StopAll("everything")
+
+
+def close_generator(payload: Task, metadata: HandlerMetadata) -> None:
+    raise GeneratorExit
+
+
 def interrupt(payload: Task, metadata: HandlerMetadata) -> None:
     raise KeyboardInterrupt
 

@@ -156,6 +156,7 @@ class TestOverRedis(CeleryContract):
         ("handler", "text"),
         [
             (handlers.interrupt, "KeyboardInterrupt"),
+            (handlers.close_generator, "GeneratorExit"),
             (handlers.leave_from_beside, "SystemExit: 4"),
         ],
     )

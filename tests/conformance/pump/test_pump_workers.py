@@ -156,6 +156,30 @@ async def test_a_message_id_is_sent_once(
     assert lines.read_text() == "8\n"
 
 
+@pytest.mark.parametrize(
+    "message_id",
+    ["order 42", "order\u00a042", "order\n42", "order~x", "order:^42", "x" * 200],
+    ids=["space", "wide space", "line feed", "tilde", "marks", "long"],
+)
+async def test_a_message_id_may_be_any_text(pump: StreamPump, message_id: str) -> None:
+    """However it looks, the message is run and answered."""
+    async with asyncio.timeout(20):
+        assert (await pump.request("answer", Ask(3), message_id=message_id)).number == 3
+
+
+async def test_a_message_id_is_taken_for_no_id_of_ours(pump: StreamPump) -> None:
+    """Not for that of another message's attempt, nor of what another message sent."""
+    calls = (
+        pump.request("third_time_lucky", Ask(), message_id="first"),
+        pump.request("answer", Ask(1), message_id="first~2"),
+        pump.request("forward", Ask(1), message_id="second"),
+        pump.request("answer", Ask(2), message_id="second.0"),
+    )
+    async with asyncio.timeout(20):
+        replies = await asyncio.gather(*calls)
+    assert [reply.number for reply in replies] == [3, 1, 3, 2]
+
+
 async def test_two_pumps_share_the_work(pump: StreamPump, other: StreamPump) -> None:
     """Each hop is seen by one of them, each answer comes to who asked."""
     seen: list[str] = []
