@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from backends.codec import Codec
 from backends.contact import contact_with, pause_s
 from backends.errors import BackendUnavailableError, CodecError
-from backends.mailbox import Returned
+from backends.mailbox import Envelope, Returned
 from backends.protocol import BackendConfig
 from backends.redis.caretaker import Backlog, Caretaker
 from backends.redis.connection import connect, describe, disconnect, translated
@@ -24,6 +24,7 @@ from backends.redis.scripts import OF_LEDGER, script_text
 from backends.redis.streams import (
     MAX_QUARANTINED,
     MAX_QUARANTINED_BYTES,
+    Fields,
     entries_of,
     message_of,
 )
@@ -195,7 +196,7 @@ class LedgerClient:
                 self._handed_over = []
             entries = entries_of(self._client.xread({key: "0"}, block=block_ms))
         self._handed_over = [entry for entry, _ in entries]
-        works = (message_of(self._records, fields) for _, fields in entries if b"i" in fields)
+        works = (self._outcome(fields) for _, fields in entries if b"i" in fields)
         return [work for work in works if isinstance(work, Returned)]
 
     def interrupt(self, name: str) -> None:
@@ -207,14 +208,20 @@ class LedgerClient:
         """Close the connection."""
         disconnect(self._client)
 
+    def _outcome(self, fields: Fields) -> Envelope | Returned | None:
+        """What an entry tells; None where it is not ours."""
+        try:
+            return message_of(self._records, fields)
+        except (CodecError, ValueError) as exc:
+            _say_refused(exc)
+            return None
+
     def _opened(self, dispatch_id: str, record: bytes) -> Dispatch | None:
         """A dispatch; None where the record is not ours, which ends it."""
         try:
             return self._records.open_dispatch(dispatch_id, record)
         except CodecError as exc:
-            log.error(  # noqa: TRY400 - a forged record needs no traceback of ours
-                "record refused", extra={"action": "quarantine", "reason": str(exc)}
-            )
+            _say_refused(exc)
             raw = record[:MAX_QUARANTINED_BYTES]
             self._run("refuse", escape(dispatch_id), raw, MAX_QUARANTINED)
             return None
@@ -237,3 +244,7 @@ class LedgerClient:
     def _run_once(self, name: str, *arguments: Any) -> Any:
         with translated(self.contact.where):
             return self._scripts[name](args=(*self._head, *arguments))
+
+
+def _say_refused(reason: Exception) -> None:
+    log.error("record refused", extra={"action": "quarantine", "reason": str(reason)})

@@ -66,7 +66,7 @@ class News:
                     raise_if_cancelled()
                 for entry, fields in entries:
                     last = entry
-                    self._tell([fields[b"k"], fields[b"s"], fields[b"a"]])
+                    self._tell([fields.get(part, b"") for part in (b"k", b"s", b"a")])
                 # Not before it is told: a reply that is lost must not take the news with it.
                 with translated(self._contact.where):
                     if entries:
@@ -82,6 +82,7 @@ class News:
 
         Raises:
             CodecError: an answer is not ours.
+            UnicodeDecodeError: nor is its subject.
         """
         effects = Effects([], [], [])
         rows = iter(news)
@@ -92,7 +93,7 @@ class News:
             elif kind == b"closed":
                 self.scopes.pop(name, None)
                 effects.closed_scopes.append(name)
-            else:
+            elif kind == b"ended":
                 effects.closed_conversations.append(name)
         return effects
 
@@ -147,7 +148,7 @@ class News:
     def _tell(self, news: list[bytes]) -> None:
         try:
             self.on_news(self.effects(news))
-        except CodecError as exc:
+        except (CodecError, UnicodeDecodeError) as exc:
             log.error(  # noqa: TRY400 - a forged record needs no traceback of ours
                 "record refused", extra={"action": "quarantine", "reason": str(exc)}
             )

@@ -168,6 +168,19 @@ class TestOverRedis(CeleryContract):
         assert (failed.error.code, failed.error.message) == (ErrorCode.RAISED, text)
         assert await self.answer(executor, codec, handlers.double) == Result(42)
 
+    async def test_an_outcome_that_is_none_of_ours_keeps_back_no_others(
+        self, executor: CeleryExecutor, codec: Codec, organism: Organism, redis_client: redis.Redis
+    ) -> None:
+        """Calls go on being answered, whatever somebody else wrote into their stream."""
+        assert await self.answer(executor, codec, handlers.double) == Result(42)
+        assert executor._reader is not None
+        stream = f"{organism.backend.redis_prefix}s:{executor._reader.stream}"
+        for dispatch_id, outcome in (("x", b"forged"), (b"\xff", b"")):
+            redis_client.xadd(stream, {"i": dispatch_id, "o": outcome})
+        redis_client.xadd(stream, {"i": "x"})
+        async with asyncio.timeout(20):
+            assert await self.answer(executor, codec, handlers.double) == Result(42)
+
     async def test_a_process_keeps_one_event_loop(self, executor: Executor, codec: Codec) -> None:
         """What a handler keeps for its loop is good for the next call."""
         seen = await asyncio.gather(

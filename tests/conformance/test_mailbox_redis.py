@@ -115,6 +115,26 @@ class TestRedisMailbox(RedisMailboxContract):
                 await asyncio.sleep(0.01)
         assert asker.open_conversations == 0
 
+    async def test_news_that_are_none_of_ours_keep_back_no_others(
+        self, open_mailbox: OpenMailbox, redis_client: redis.Redis, redis_prefix: str
+    ) -> None:
+        """A pump goes on listening, whatever somebody else wrote into its stream."""
+        asker, worker = await open_mailbox(), await open_mailbox()
+        assert isinstance(asker, RedisMailbox)
+        answered = asyncio.Event()
+        asker.on_news = lambda effects: answered.set() if effects.answered else None
+        forged: list[dict[str, str | bytes]] = [
+            {"z": "?"},
+            {"k": "answered", "s": "s-c", "a": "forged"},
+            {"k": "closed", "s": b"\xff", "a": ""},
+        ]
+        for fields in forged:
+            redis_client.xadd(f"{redis_prefix}s:{asker.pump}", fields)  # type: ignore[arg-type]
+        await asker.open(opening())
+        await self.end(worker, YES)
+        async with asyncio.timeout(10):
+            await answered.wait()
+
     async def test_what_a_stopped_pump_held_is_taken_by_another(
         self, open_mailbox: OpenMailbox
     ) -> None:
