@@ -87,7 +87,7 @@ def _event(kind: str, dispatch_id: str, **fields: Any) -> Fields:
 
 def _retries(dispatch_id: str) -> int:
     _, mark, attempt = dispatch_id.rpartition("~")
-    return int(attempt) - 1 if mark else 0
+    return int(attempt) - 1 if mark and attempt.isdecimal() else 0
 
 
 class EventWriter:

@@ -13,7 +13,7 @@ from kombu.exceptions import OperationalError
 
 from backends.contact import Contact, contact_with, pause_s
 from backends.errors import BackendUnavailableError
-from backends.redis.ledger import Batch, LedgerClient
+from backends.redis.ledger import Batch, LedgerClient, ids_in
 from backends.redis.records import Dispatch
 from pipeline.organism import Organism
 from pipeline.roster import name_of
@@ -149,7 +149,7 @@ class Publisher:
         if self._producer is None:
             self._connect()
         name = task_name(self._organism, batch.listener)
-        members = batch.ids.split()
+        members = ids_in(batch.ids)
         message = self._app.amqp.create_task_message(
             # One that travels alone can be found, and revoked, by its own id.
             batch.ids if len(members) == 1 else uuid4().hex,

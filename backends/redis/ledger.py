@@ -41,6 +41,11 @@ class Batch(NamedTuple):
     ids: str
 
 
+def ids_in(batch_ids: str) -> list[str]:
+    """The dispatches of a batch, taken apart as our scripts do it: at spaces and nothing else."""
+    return [each for each in batch_ids.split(" ") if each]
+
+
 class LedgerClient:
     """What can be done with dispatches.
 
@@ -90,10 +95,14 @@ class LedgerClient:
         """
         told = [part for pair in sizes.items() for part in pair]
         found = iter(self._run("publish", window, most, *told))
-        return [
-            Batch(listener.decode(), unescape(ids))
-            for listener, ids in zip(found, found, strict=True)
-        ]
+        batches = []
+        for listener, ids in zip(found, found, strict=True):
+            try:
+                batches.append(Batch(listener.decode(), unescape(ids)))
+            except UnicodeDecodeError as exc:
+                _say_refused(exc)
+                self._sort_out(listener, ids)
+        return batches
 
     def put_back(self, batches: Iterable[Batch]) -> None:
         """The broker did not take these."""
@@ -108,7 +117,7 @@ class LedgerClient:
         records = self._run("claim", owner, self.terms.lease_ms, escape(batch_ids))
         opened = (
             (dispatch_id, self._opened(dispatch_id, record) if record else None)
-            for dispatch_id, record in zip(batch_ids.split(), records, strict=True)
+            for dispatch_id, record in zip(ids_in(batch_ids), records, strict=True)
         )
         return [(dispatch_id, dispatch) for dispatch_id, dispatch in opened if dispatch]
 
@@ -207,6 +216,15 @@ class LedgerClient:
     def close(self) -> None:
         """Close the connection."""
         disconnect(self._client)
+
+    def _sort_out(self, listener: bytes, joined: bytes) -> None:
+        """End what none of ours could be called; its neighbours wait to be published again."""
+        for raw in joined.split(b" "):
+            try:
+                listener.decode(), raw.decode()
+            except UnicodeDecodeError:
+                self._run("refuse", raw, raw[:MAX_QUARANTINED_BYTES], MAX_QUARANTINED)
+        self._run("unpublish", joined)
 
     def _outcome(self, fields: Fields) -> Envelope | Returned | None:
         """What an entry tells; None where it is not ours."""

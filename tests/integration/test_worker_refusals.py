@@ -75,7 +75,7 @@ async def test_forged_records_and_messages_harm_nobody(
         async with StreamPump.from_file(organism) as pump, asyncio.timeout(60):
             assert (await pump.request("work", Work(1))).number == 1
             for number in range(5):
-                forged = f"forged-{number}"
+                forged = f"forged~{number}{'?' * (number % 2)}"
                 record = b"work\n\x01\x00" + b"import this" * 1000
                 redis_client.hset(f"{redis_prefix}l:dispatches", forged, record)
                 redis_client.rpush(f"{redis_prefix}l:ready", forged)

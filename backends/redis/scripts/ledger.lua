@@ -61,7 +61,8 @@ local function put_first(ids)
 end
 
 local function record_of(kept)
-  return string.sub(kept, string.find(kept, '\n', 1, true) + 1)
+  -- Without a line feed it is none of ours; that is for whoever opens it to say.
+  return string.match(kept, '\n(.*)$') or kept
 end
 
 -- What is mostly empty is asked once.

@@ -108,6 +108,41 @@ def test_a_forged_record_changes_nothing_but_its_own(
     ledger.close()
 
 
+@pytest.mark.parametrize(
+    ("dispatch_id", "kept"),
+    [
+        (b"bad", b"a"),
+        (b"bad", b"\xff\nrecord"),
+        (b"\xff", b"a\nrecord"),
+        ("b\u2003d".encode(), b"a\nrecord"),
+        (b"b\nd", b"a\nrecord"),
+    ],
+    ids=["no line feed", "listener", "id", "wide space", "line feed in id"],
+)
+def test_a_forged_dispatch_keeps_back_no_other(
+    config: BackendConfig, redis_client: redis.Redis, dispatch_id: bytes, kept: bytes
+) -> None:
+    """Whatever is wrong with it, those that would travel with it are run, and it goes."""
+    ledger = LedgerClient(config, Codec(keys=["a key for tests"]), TERMS)
+    prefix = config.redis_prefix
+    ledger.record("first", "a", DISPATCH, "")
+    redis_client.hset(f"{prefix}l:dispatches", dispatch_id, kept)
+    redis_client.rpush(f"{prefix}l:ready", dispatch_id)
+    ledger.record("last", "a", DISPATCH, "")
+    claimed = [
+        each
+        for _ in range(2)
+        for batch in ledger.publishable(9, 9, {"a": 9})
+        for each in ledger.claim("w/1", batch.ids)
+    ]
+    assert claimed == [("first", DISPATCH), ("last", DISPATCH)]
+    assert sorted(redis_client.hkeys(f"{prefix}l:dispatches")) == [b"first", b"last"]
+    assert sorted(redis_client.hkeys(f"{prefix}l:claims")) == [b"first", b"last"]
+    assert not redis_client.exists(f"{prefix}l:published")
+    assert redis_client.llen(f"{prefix}l:quarantine") == 1
+    ledger.close()
+
+
 def test_a_record_of_another_place_is_forged(
     config: BackendConfig, redis_client: redis.Redis
 ) -> None:
