@@ -8,14 +8,13 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterable
 from threading import Event, Thread
 from typing import Any
 
 from celery import Celery
 
 from backends.errors import BackendError, BackendUnavailableError
-from backends.redis.ledger import LedgerClient
+from backends.redis.ledger import LedgerClient, ids_in
 from pipeline.organism import Organism
 from pipeline.stations import codec_of, stations_of
 from tasks.events import EventSender, failed_event
@@ -65,9 +64,9 @@ class Supervisor:
         """A process may have died. Safe from any thread, and from a signal's handler."""
         self._wakeup.set()
 
-    def refuse(self, dispatch_ids: Iterable[str]) -> None:
-        """Messages came for a listener this worker does not know."""
-        self._unknown.extend(dispatch_ids)
+    def refuse(self, batch_ids: str) -> None:
+        """A message came for a listener this worker does not know."""
+        self._unknown.append(batch_ids)
         self.hurry()
 
     def retire(self) -> None:
@@ -140,9 +139,12 @@ class Supervisor:
     def _live(self) -> set[int]:
         return set(self._pool.info.get("processes", ()))
 
-    def _refuse(self, dispatch_id: str) -> None:
+    def _refuse(self, batch_ids: str) -> None:
+        if not ids_in(batch_ids):
+            return
         owner = f"{self._worker}/{os.getpid()}"
-        for claimed, dispatch in self._ledger.claim(owner, dispatch_id):
+        # As a whole, or it would count as published, and come again and again.
+        for claimed, dispatch in self._ledger.claim(owner, batch_ids):
             self._ledger.release(owner, [claimed], dispatch.fingerprint)
 
     def _see_to_the_end(self) -> None:

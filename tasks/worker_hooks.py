@@ -68,7 +68,7 @@ class _Hooks:
     def on_unknown(self, message: Any, **_: Any) -> None:
         """A message came that names no task of this worker."""
         if self._supervisor is not None:
-            self._supervisor.refuse(_ids_in(message))
+            self._supervisor.refuse(_batch_in(message))
 
     def on_stopping(self, **_: Any) -> None:
         """The worker was told to stop."""
@@ -82,10 +82,10 @@ class _Hooks:
             supervisor.stop()
 
 
-def _ids_in(message: Any) -> list[str]:
-    """The dispatches a message names; none if it is no message of ours."""
+def _batch_in(message: Any) -> str:
+    """The batch a message names; empty if it is no message of ours."""
     try:
         (batch_ids,), *_ = message.payload
-        return [str(each) for each in batch_ids.split()]
-    except (AttributeError, TypeError, ValueError):
-        return []
+    except (TypeError, ValueError):
+        return ""
+    return batch_ids if isinstance(batch_ids, str) else ""

@@ -10,6 +10,8 @@ import pytest
 import redis
 
 from pipeline import HandlerError, StreamPump
+from tasks.executor import CeleryExecutor
+from tasks.pace import ENOUGH
 from tests.fleet import running_worker
 from tests.integration.conftest import WriteOrganism, listener
 from tests.integration.worker_handlers import Work
@@ -52,6 +54,28 @@ async def test_what_no_worker_fits_is_a_dead_letter(
         assert caught.value.code == "worker_lost"
     assert redis_client.hlen(f"{redis_prefix}l:letters") == 1
     assert not redis_client.exists(f"{redis_prefix}l:parked")
+
+
+@pytest.mark.parametrize("name", ["work", "extra"])
+async def test_a_batch_that_no_worker_fits_ends_as_well(write: WriteOrganism, name: str) -> None:
+    """However often it is published again meanwhile, `no_worker_s` counts from the first time."""
+    celery = {"lease_s": 1.0, "no_worker_s": 4.0}
+    ours = write(listener("work"), listener("extra"), celery=celery)
+    lacks = write(listener("work", handler="other_work"), name="lacks", celery=celery)
+    pump = StreamPump.from_file(ours)
+    async with pump, asyncio.timeout(25):
+        assert pump._engine is not None
+        executor = pump._engine._executors["celery"]
+        assert isinstance(executor, CeleryExecutor)
+        for _ in range(ENOUGH):
+            # As if it had been run here before, and its last worker had gone.
+            executor.observe(name, 0.001)
+        calls = [asyncio.create_task(pump.request(name, Work(n))) for n in range(12)]
+        with running_worker(lacks):
+            answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert {str(answer) for answer in answers} == {
+        f"no live worker runs {name} as this organism declares it"
+    }
 
 
 async def test_one_that_fits_may_come_later(write: WriteOrganism) -> None:
