@@ -29,23 +29,31 @@ if redis.call('EXISTS', INBOX) == 1 then
     end
   end
 end
-local known, idle = {}, {}
+local known, free = {}, {}
 for _, worker in ipairs(live_workers()) do
   known[worker] = true
   -- One that is about to stop takes nothing more.
-  idle[worker] = tonumber(redis.call('HGET', worker_key(worker), 'p') or 0) > 0 or nil
+  free[worker] = tonumber(redis.call('HGET', worker_key(worker), 'p') or 0)
 end
+local is_busy = {}
 for _, owner in ipairs(redis.call('HVALS', CLAIMS)) do
   local worker = worker_of(owner)
-  idle[worker] = nil
+  if not is_busy[owner] then
+    is_busy[owner] = true
+    free[worker] = (free[worker] or 0) - 1
+  end
   if not known[worker] then
     moved = moved + bury_worker(worker, false, max_attempts)
   end
 end
 
--- Published long ago and never claimed, though later ones were or a worker has nothing to do.
+-- Published long ago and never claimed, though later ones were or a process has nothing to do.
 local latest = (now - lease) * 1000
-if not next(idle) then
+local is_any_free = false
+for _, processes in pairs(free) do
+  is_any_free = is_any_free or processes > 0
+end
+if not is_any_free then
   latest = math.min(latest, tonumber(redis.call('GET', MARK) or 0) - 1)
 end
 moved = moved + publish_again(integer(latest))

@@ -54,6 +54,31 @@ def test_a_copy_may_reach_one_who_fits_after_all(
     assert not redis_client.exists(f"{config.redis_prefix}l:parked")
 
 
+@pytest.mark.parametrize(("busy", "is_again"), [(1, True), (2, False)])
+def test_what_the_broker_lost_comes_again_while_others_run(
+    ledger: LedgerClient,
+    config: BackendConfig,
+    redis_client: redis.Redis,
+    busy: int,
+    is_again: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """If a process is free to take it; while all are busy it may just be waiting its turn."""
+    ledger.beat("w", {"p": 2})
+    for name in ("runs", "runs-too", "lost"):
+        ledger.record(name, "a", DISPATCH, "")
+    batches = ledger.publishable(9, 9, {})
+    for process, batch in zip(range(busy), batches, strict=False):
+        ledger.claim(f"w/{process}", batch.ids)
+    published = f"{config.redis_prefix}l:published"
+    unclaimed: Any = redis_client.zrange(published, 0, -1)
+    # Long ago, but after all that has been claimed.
+    redis_client.zadd(published, dict.fromkeys(unclaimed, 2))
+    redis_client.set(f"{config.redis_prefix}l:mark", 1)
+    sweep(redis_client, config, no_worker_ms=0)
+    again = [batch.ids for batch in ledger.publishable(9, 9, {})]
+    assert ("lost" in again) is is_again
+
+
 def test_an_outcome_makes_the_inbox_with_its_group(
     ledger: LedgerClient, config: BackendConfig, redis_client: redis.Redis
 ) -> None:
