@@ -28,8 +28,6 @@ from backends.redis.scripts import script_text
 #: Fields of one hash asked for at once, so that Redis serves others between.
 _SCAN = 1000
 
-_hops = msgspec.msgpack.Decoder(Hop)
-
 
 class Worker(NamedTuple):
     """What a live worker tells of itself."""
@@ -230,8 +228,9 @@ class Archive:
         for key, value in self._fields(name):
             kind, rest = key[:1], unescape(key[1:])
             if kind == b"h":
-                with suppress(msgspec.MsgspecError):
-                    found.hops.append(_hops.decode(value))
+                # Empty where no handler ran; and one that is not ours tells nothing.
+                with suppress(CodecError):
+                    found.hops.append(self._records.open_hop(rest, value))
             elif kind == b"t":
                 found.threads += 1
             elif kind == b"s":

@@ -1,15 +1,20 @@
 """What the mailbox's scripts take: openings and settlements, as flat arguments."""
 
-import msgspec
-
-from backends.mailbox import Envelope, Gathering, Opening, Returned, Scatter, Settlement, Work
+from backends.mailbox import (
+    Envelope,
+    Gathering,
+    Hop,
+    Opening,
+    Returned,
+    Scatter,
+    Settlement,
+    Work,
+)
 from backends.protocol import SlotRecord
 from backends.redis.keys import escape
 from backends.redis.records import Gather, Records
 
 Arguments = list[str | bytes | int]
-
-_encode = msgspec.msgpack.Encoder().encode
 
 
 def dispatch_id_of(envelope: Envelope) -> str:
@@ -48,6 +53,7 @@ def settlement_arguments(records: Records, settlement: Settlement, max_slots: in
         escape(first.scope),
         escape(first.id) if is_gathering else "",
         max_slots,
+        *(["", b""] if is_gathering else _hop(records, first.id, settlement.hop)),
         *_slots(settlement.slots),
         len(settlement.sends),
         *map(records.message, settlement.sends),
@@ -57,7 +63,7 @@ def settlement_arguments(records: Records, settlement: Settlement, max_slots: in
         arguments += _scatter(records, scatter)
     arguments.append(len(settlement.answers))
     arguments += [records.answer(first.scope, answer) for answer in settlement.answers]
-    return arguments + _hop(settlement) + _letter(records, settlement)
+    return arguments + _letter(records, settlement)
 
 
 def _slots(slots: list[SlotRecord]) -> Arguments:
@@ -80,9 +86,9 @@ def _scatter(records: Records, scatter: Scatter) -> Arguments:
     return parts
 
 
-def _hop(settlement: Settlement) -> Arguments:
-    hop = settlement.hop
-    return ["", b""] if hop is None else [escape(hop.id), _encode(hop)]
+def _hop(records: Records, message_id: str, hop: Hop | None) -> Arguments:
+    """What is kept of a message's hop; its id in any case, so that it is settled once."""
+    return [escape(message_id), b"" if hop is None else records.hop(message_id, hop)]
 
 
 def _letter(records: Records, settlement: Settlement) -> Arguments:

@@ -3,7 +3,8 @@
 --
 -- A conversation is one hash: `o` open root scopes, `s<scope>` an open scope, `r<scope>` a root
 -- scope's answer (empty: it ended without one), `g`, `n`, `k` and `a` a scatter, `t<thread>` a
--- thread it wrote to, `m<id>` a message id it was opened by, `h<id>` what one hop did.
+-- thread it wrote to, `m<id>` a message id it was opened by, `h<id>` what came of
+-- one message.
 local real_ttl, keep_closed = tonumber(ARGV[3]), tonumber(ARGV[4])
 local INBOX, GROUP = prefix .. 's:inbox', 'pump'
 local OPEN, CLOSED = prefix .. 'i:open', prefix .. 'i:closed'
@@ -181,12 +182,16 @@ local function add_unit(id)
   scope[UNITS] = scope[UNITS] + 1
 end
 
+-- Returns whether it was open.
 local function close_gather(gather)
   local members = tonumber(redis.call('HGET', v, 'k' .. gather) or 0)
-  redis.call('HDEL', v, 'g' .. gather, 'n' .. gather, 'k' .. gather, 'p' .. gather)
+  if redis.call('HDEL', v, 'g' .. gather, 'n' .. gather, 'k' .. gather, 'p' .. gather) == 0 then
+    return false
+  end
   for position = 0, members - 1 do
     redis.call('HDEL', v, 'a' .. gather .. ':' .. position)
   end
+  return true
 end
 
 -- Gives a scope its first answer, false for none; returns whether it was the first.

@@ -1,9 +1,10 @@
 -- A finished scatter. ARGV: conversation, gather. Returns its record and its answers in order,
--- empty where a member gave none; or nothing where it was settled before.
+-- empty where a member gave none; or nothing where it was settled before, or is not finished: then
+-- somebody made the entry up.
 enter(arg())
 local gather = arg()
 local record = redis.call('HGET', v, 'g' .. gather)
-if not record then
+if not record or tonumber(redis.call('HGET', v, 'n' .. gather) or 1) > 0 then
   return {}
 end
 local found = {record}

@@ -1,8 +1,10 @@
 -- Applies everything one hop did, or nothing. ARGV: pump, entry, conversation, scope, gather (when
--- it is one that was taken), most slots of a thread, slots; records sent; scatters, each with its
--- gather, its record, and scope and record of each member; answers; hop id and hop; letter id and
--- letter. Returns {'ok', what waits, answers dropped, news ...}, {'duplicate'} or {'slots', thread}.
+-- it is one that was taken), most slots of a thread, id of the message (when it is one) and its hop,
+-- slots; records sent; scatters, each with its gather, its record, and scope and record of each
+-- member; answers; letter id and letter. Returns {'ok', what waits, answers dropped, news ...},
+-- {'duplicate'} or {'slots', thread}.
 local pump, entry, id, scope, gather, max_slots = arg(), arg(), arg(), arg(), arg(), numeric_arg()
+local message, hop = arg(), arg()
 local slots = read_slots()
 me = pump
 
@@ -18,10 +20,18 @@ if not scope_of(scope) then
   -- Its conversation was deleted by hand.
   return {'duplicate'}
 end
-remember(slots)
+-- A copy of an entry, put there by whoever can write to the stream, enters nothing twice.
+local is_first
 if gather ~= '' then
-  close_gather(gather)
+  is_first = close_gather(gather)
+else
+  is_first = redis.call('HSETNX', v, 'h' .. message, hop) == 1
 end
+if not is_first then
+  count('duplicates')
+  return {'duplicate'}
+end
+remember(slots)
 
 local sends = numeric_arg()
 for _ = 1, sends do
@@ -54,10 +64,6 @@ if dropped > 0 then
   count('late_answers', dropped)
 end
 
-local hop, fate = arg(), arg()
-if hop ~= '' then
-  redis.call('HSET', v, 'h' .. hop, fate)
-end
 local letter_id, letter = arg(), arg()
 if letter_id ~= '' then
   redis.call('HSET', prefix .. 'l:letters', letter_id, letter)
