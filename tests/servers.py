@@ -41,6 +41,10 @@ class RedisServer:
         """Database 0."""
         return f"redis://{self.host}:{self.port}/0"
 
+    def client(self) -> redis.Redis:
+        """By its Unix socket, which it has however it listens otherwise."""
+        return redis.Redis(unix_socket_path=str(self.socket_path), retry=Retry(NoBackoff(), 0))
+
     @property
     def socket_path(self) -> Path:
         """The Unix socket it listens on as well."""
@@ -165,7 +169,10 @@ def _is_decided(server: RedisServer) -> bool:
 
 
 def _answers(server: RedisServer) -> bool:
-    client = redis.Redis(host=server.host, port=server.port, retry=Retry(NoBackoff(), 0))
+    if server.socket_path.exists():
+        client = server.client()
+    else:
+        client = redis.Redis(host=server.host, port=server.port, retry=Retry(NoBackoff(), 0))
     try:
         return bool(client.ping())
     except redis.AuthenticationError:
