@@ -20,6 +20,7 @@ from redis.connection import parse_url
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from backends.contact import unquoted
 from backends.errors import BackendError, BackendUnavailableError
 
 #: Seconds to connect, and to wait for an answer, unless the URL says otherwise.
@@ -113,9 +114,13 @@ def translated(where: str) -> Iterator[None]:
     except (redis.ConnectionError, redis.TimeoutError) as exc:
         raise BackendUnavailableError(f"{where} does not answer: {exc}") from exc
     except redis.RedisError as exc:
-        if isinstance(exc, _REFUSED) or _REFUSALS.search(str(exc)):
-            raise BackendUnavailableError(f"{where} refuses: {exc}") from exc
-        raise BackendError(f"{where} failed: {exc}") from exc
+        text = unquoted(str(exc))
+        if text != str(exc):
+            # Nor may a traceback show it as the cause.
+            raise BackendError(f"{where} failed: {text}") from None
+        if isinstance(exc, _REFUSED) or _REFUSALS.search(text):
+            raise BackendUnavailableError(f"{where} refuses: {text}") from exc
+        raise BackendError(f"{where} failed: {text}") from exc
 
 
 @contextmanager
