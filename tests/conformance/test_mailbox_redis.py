@@ -37,7 +37,7 @@ class RedisMailboxContract(MailboxContract):
     def config(self, redis_server: RedisServer, redis_prefix: str) -> BackendConfig:
         return BackendConfig(
             backend_type="redis",
-            redis_url=redis_server.url,
+            redis_url=redis_server.pump_url,
             redis_prefix=redis_prefix,
             redis_ttl=self.redis_ttl,
             max_slots_per_thread=MAX_SLOTS,

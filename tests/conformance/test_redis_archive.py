@@ -30,7 +30,7 @@ async def echo(payload: Text, metadata: HandlerMetadata) -> HandlerResponse:
 
 @pytest.fixture
 def organism(redis_server: RedisServer, redis_prefix: str) -> Organism:
-    config = BackendConfig("redis", redis_url=redis_server.url, redis_prefix=redis_prefix)
+    config = BackendConfig("redis", redis_url=redis_server.pump_url, redis_prefix=redis_prefix)
     return Organism("archive", (Listener("echo", echo, Text),), backend=config)
 
 

@@ -94,7 +94,7 @@ class Bench:
 
 @pytest.fixture
 async def bench(redis_server: RedisServer, redis_client: redis.Redis, redis_prefix: str) -> Bench:
-    return Bench(BackendConfig("redis", redis_server.url, redis_prefix), redis_client)
+    return Bench(BackendConfig("redis", redis_server.pump_url, redis_prefix), redis_client)
 
 
 @pytest.fixture
