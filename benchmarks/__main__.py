@@ -8,10 +8,10 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks import audit, hops
+from benchmarks import audit, hops, signing
 from benchmarks.measuring import machine
 
-SCENARIOS = {"hops": hops.compare, "audit": audit.compare}
+SCENARIOS = {"hops": hops.compare, "audit": audit.compare, "signing": signing.compare}
 
 
 def main() -> int:
