@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from secrets import token_hex
 from typing import NamedTuple
 
 import pytest
+import redis
 
 from tests.acceptance.fleets import Command, environment, pump, started, write_sums
 from tests.fleet import LEASE_S
@@ -22,6 +24,10 @@ from tests.servers import RedisServer, free_port, running_redis
 from tests.waiting import eventually
 
 pytest.importorskip("flower")
+
+
+#: 127.0.0.1, as /proc/net/tcp has it.
+LOOPBACK = "0100007F"
 
 
 class Secrets(NamedTuple):
@@ -215,21 +221,53 @@ def test_a_full_run_tells_no_secret(folder: Path, server: RedisServer, secrets: 
         assert int(admin.hget("xp:l:counts", "hops") or 0) >= 9
 
 
-def test_flower_without_a_password_only_shows(tmp_path: Path) -> None:
-    """What it could do to a worker is refused, though the environment would allow it."""
+def listens_on(port: int) -> set[str]:
+    """The addresses, as the kernel writes them, where somebody listens on *port*."""
+    lines = [
+        line.split()
+        for table in ("/proc/net/tcp", "/proc/net/tcp6")
+        for line in Path(table).read_text().splitlines()[1:]
+    ]
+    ends = [words[1].split(":") for words in lines if words[3] == "0A"]
+    return {address for address, number in ends if int(number, 16) == port}
+
+
+def test_everything_of_pump_up_is_on_loopback(tmp_path: Path) -> None:
+    """Its Redis behind a password that only its user can read, its Flower read-only."""
     write_sums(tmp_path, "${REDIS_URL}", "xp:")
-    with started(
-        tmp_path, "up", "organism.yaml", "--workers", "1", FLOWER_UNAUTHENTICATED_API="true"
-    ) as up:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    more = {"FLOWER_UNAUTHENTICATED_API": "true", "TMPDIR": str(temporary)}
+    with started(tmp_path, "up", "organism.yaml", "--workers", "1", **more) as up:
         assert up.says(" ready."), up.log
         link = flower_link(up)
         assert eventually(lambda: opened(link)[0] == 200, timeout_s=60), up.log
+        check_redis_is_private(temporary, up)
+        assert listens_on(int(link.rpartition(":")[2])) == {LOOPBACK}
         node = up.log.partition("MainProcess] ")[2].partition(" ready")[0].split()[-1]
         assert "@" in node
         for action in ("shutdown", "pool/restart", "pool/grow", "queue/cancel-consumer"):
             assert opened(f"{link}/api/worker/{action}/{node}", method="POST")[0] == 401
         assert opened(f"{link}/api/workers")[0] == 401
         assert up.process.poll() is None
+
+
+def check_redis_is_private(temporary: Path, up: Command) -> None:
+    (folder,) = temporary.glob("pump-redis-*")
+    assert {path.stat().st_mode & 0o077 for path in (folder, *folder.iterdir())} == {0}
+    (url,) = re.findall(r"REDIS_URL=(\S+)", (folder / "environment").read_text())
+    password, port = re.findall(r":(\w+)@127\.0\.0\.1:(\d+)", url)[0]
+    assert len(password) == 32
+    assert listens_on(int(port)) == {LOOPBACK}
+    assert password not in up.log
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            assert password.encode() not in path.read_bytes()
+    for guess in ("", ":@", f":{password[:-1]}@"):
+        stranger = redis.Redis.from_url(f"redis://{guess}127.0.0.1:{port}/0")
+        with pytest.raises(redis.AuthenticationError):
+            stranger.ping()
+        stranger.close()
 
 
 def test_a_server_that_quotes_its_clients(tmp_path: Path, secrets: Secrets) -> None:
