@@ -1,7 +1,7 @@
 """Round trips over a Redis of its own, with or without a signing key.
 
-Prints one JSON object: answered requests a second, two hops each, and what sealing and opening one
-record costs.
+Prints one JSON object: requests answered in a second of the pump's processor time, three handler
+runs each, and microseconds to seal and open one record.
 """
 
 import argparse
@@ -37,7 +37,10 @@ async def answer(payload: Text, metadata: HandlerMetadata) -> HandlerResponse:
 
 
 async def rate(url: str, keys: tuple[str, ...], requests: int, payload: Text) -> float:
-    """Requests answered a second, 200 at a time."""
+    """Requests answered in a second of this process's processor time, 200 at a time.
+
+    Not of the clock: all that signing adds is work of the pump's, and neighbours count less so.
+    """
     config = BackendConfig("redis", redis_url=url)
     signed = Serialization(signing_key=keys)
     pump = StreamPump(Organism("signing", backend=config, serialization=signed))
@@ -45,19 +48,19 @@ async def rate(url: str, keys: tuple[str, ...], requests: int, payload: Text) ->
     pump.register("answer", answer, Text)
     async with pump:
         await pump.request("ask", payload)
-        started = time.perf_counter()
+        started = time.process_time()
         for _ in range(requests // 200):
             await asyncio.gather(*(pump.request("ask", payload) for _ in range(200)))
-        return requests / (time.perf_counter() - started)
+        return requests / (time.process_time() - started)
 
 
 def record_us(keys: tuple[str, ...], body: bytes) -> float:
     """Microseconds to seal one record and to open it."""
     codec = Codec(keys=keys, realm="xp:")
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(TIMES):
         codec.open(codec.seal(body, "outcome", "id"), "outcome", "id")
-    return (time.perf_counter() - started) / TIMES * 1e6
+    return (time.process_time() - started) / TIMES * 1e6
 
 
 def main() -> None:
@@ -70,7 +73,7 @@ def main() -> None:
     payload = Text("x" * arguments.payload_bytes)
     with redis_at_hand() as at_hand:
         found = asyncio.run(rate(at_hand.url, keys, arguments.requests, payload))
-    print(json.dumps({"requests_per_s": found, "record_us": record_us(keys, b"x" * 400)}))
+    print(json.dumps({"requests_per_cpu_s": found, "record_us": record_us(keys, b"x" * 400)}))
 
 
 if __name__ == "__main__":

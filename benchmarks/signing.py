@@ -13,9 +13,9 @@ def compare(rounds: int) -> list[Comparison]:
         command = [sys.executable, "-m", "benchmarks.signed", *options]
         signed, unsigned = interleave(
             [Contestant("signed", [*command, "--signed"]), Contestant("unsigned", command)],
-            "requests_per_s",
+            "requests_per_cpu_s",
             rounds=rounds,
         )
         title = f"requests over Redis, {size:,} bytes, signed"
-        found.append(Comparison(title, "requests/s", signed, unsigned, more_is_better=True))
+        found.append(Comparison(title, "requests/CPU s", signed, unsigned, more_is_better=True))
     return found

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import redis
@@ -111,7 +111,7 @@ def folder(tmp_path: Path, server: RedisServer, secrets: Secrets) -> Path:
     return tmp_path
 
 
-def variables(server: RedisServer, secrets: Secrets) -> dict[str, str]:
+def variables(server: RedisServer, secrets: Secrets) -> dict[str, Any]:
     return {
         "REDIS_URL": f"redis://:{secrets.redis_password}@127.0.0.1:{server.port}/0",
         "PUMP_SIGNING_KEY": secrets.signing_key,
@@ -120,7 +120,7 @@ def variables(server: RedisServer, secrets: Secrets) -> dict[str, str]:
     }
 
 
-def celery(folder: Path, variables: dict[str, str], *words: str) -> bytes:
+def celery(folder: Path, variables: dict[str, Any], *words: str) -> bytes:
     done = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "tasks", *words],
         cwd=folder,
@@ -132,7 +132,7 @@ def celery(folder: Path, variables: dict[str, str], *words: str) -> bytes:
     return done.stdout + done.stderr
 
 
-def everything_said(folder: Path, variables: dict[str, str]) -> Iterator[tuple[str, bytes]]:
+def everything_said(folder: Path, variables: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
     """What our commands and Celery's say, in good and bad luck."""
     for name in ("square", "picky", "deadly", "silent", "nobody"):
         yield name, _said(folder, variables, "run", "--to", name, "--input", f"{name}.input")
@@ -159,7 +159,7 @@ def everything_said(folder: Path, variables: dict[str, str]) -> Iterator[tuple[s
         yield " ".join(inspection), celery(folder, variables, *inspection)
 
 
-def _said(folder: Path, variables: dict[str, str], *words: str) -> bytes:
+def _said(folder: Path, variables: dict[str, Any], *words: str) -> bytes:
     done = pump(folder, *words, timeout_s=90, **variables)
     return (done.stdout + done.stderr).encode()
 
@@ -237,7 +237,7 @@ def test_everything_of_pump_up_is_on_loopback(tmp_path: Path) -> None:
     write_sums(tmp_path, "${REDIS_URL}", "xp:")
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    more = {"FLOWER_UNAUTHENTICATED_API": "true", "TMPDIR": str(temporary)}
+    more: dict[str, Any] = {"FLOWER_UNAUTHENTICATED_API": "true", "TMPDIR": str(temporary)}
     with started(tmp_path, "up", "organism.yaml", "--workers", "1", **more) as up:
         assert up.says(" ready."), up.log
         link = flower_link(up)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -44,7 +45,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
         yield server
 
 
-def client(server: RedisServer, user: str) -> redis.Redis:
+def client(server: RedisServer, user: str) -> Any:
     return redis.Redis.from_url(f"redis://{account(user)}@127.0.0.1:{server.port}/0")
 
 
