@@ -222,6 +222,9 @@ class RedisMailbox:
             if not entries:
                 raise_if_cancelled()
             work = [each for entry in entries for each in await self._admit(*entry)]
+            if any(isinstance(each, Returned) for each in work):
+                # A place may be free on a worker.
+                self.on_publishable()
             self._waiting = max(0, self._waiting - len(entries))
             if work:
                 return work
@@ -334,8 +337,6 @@ class RedisMailbox:
         if work is None:
             await self._scripts.run("drop", entry, "", 0)
             return []
-        if isinstance(work, Returned):
-            self.on_publishable()
         self._entries[key_of(work)] = entry
         return [work]
 
