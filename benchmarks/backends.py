@@ -1,0 +1,163 @@
+"""Each operation of the three backends a second; Redis beside plain redis-py.
+
+Threads of 20 slots, 200 bytes each; 100 threads and as many links. `RedisBackend` and plain
+redis-py take turns within one process and one server, some hundred calls each time, so that noise
+hits both alike. Plain redis-py sends what `bare` says: less than what the backend promises, one
+call at a time; and in pipelines of 100, which no caller can do who needs each reply to go on.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+from backends import BackendConfig, create_backend
+from backends.protocol import Backend
+from benchmarks import bare
+from benchmarks.bare import SLOT, SLOTS, THREADS, chain, thread_id
+from benchmarks.measuring import Comparison, Contestant
+from benchmarks.private_redis import private_redis
+from benchmarks.rows import Figure, Result, interleave_all
+
+Operation = Callable[[Backend, int], object]
+
+#: Every operation but `close`. One that empties the backend fills it first, untimed.
+OPERATIONS: dict[str, Operation] = {
+    "append": lambda backend, n: backend.buffer_append(thread_id(n), SLOT),
+    "get_thread": lambda backend, n: backend.buffer_get_thread(thread_id(n)),
+    "get_slot": lambda backend, n: backend.buffer_get_slot(thread_id(n), n % SLOTS),
+    "thread_len": lambda backend, n: backend.buffer_thread_len(thread_id(n)),
+    "thread_exists": lambda backend, n: backend.buffer_thread_exists(thread_id(n)),
+    "delete_thread": lambda backend, n: backend.buffer_delete_thread(f"new-{n}"),
+    "list_threads": lambda backend, _: backend.buffer_list_threads(),
+    "registry_set": lambda backend, n: backend.registry_set(chain(n), thread_id(n)),
+    "get_uuid": lambda backend, n: backend.registry_get_uuid(chain(n)),
+    "get_chain": lambda backend, n: backend.registry_get_chain(thread_id(n)),
+    "registry_delete": lambda backend, n: backend.registry_delete(f"new-{n}"),
+    "list_all": lambda backend, _: backend.registry_list_all(),
+    "ping": lambda backend, _: backend.ping(),
+    "info": lambda backend, _: backend.info(),
+}
+CLEARING: dict[str, Callable[[Backend], object]] = {
+    "buffer_clear": lambda backend: backend.buffer_clear(),
+    "registry_clear": lambda backend: backend.registry_clear(),
+}
+BACKENDS = ("memory", "manager", "redis")
+#: Calls of one kind before the other side takes its turn, and turns of each in one run.
+CALLS, TURNS = 200, 5
+#: Those the targets speak of.
+AIMED_AT = ("append", "get_thread", "get_slot")
+
+
+def compare(rounds: int, *, calls: int = CALLS) -> list[Result]:
+    """All operations of all backends; Redis beside plain redis-py, one at a time and pipelined."""
+    words = [sys.executable, "-m", "benchmarks.backends", "--calls", str(calls)]
+    found = interleave_all([Contestant(name, [*words, name]) for name in BACKENDS], rounds=rounds)
+    results: list[Result] = [
+        Figure(f"{name}, {operation}", "calls/s", found[name][operation])
+        for operation in (*OPERATIONS, *CLEARING)
+        for name in BACKENDS
+    ]
+    beside = found["redis"]
+    for operation in OPERATIONS:
+        for theirs, how in _rivals(operation):
+            if theirs in beside:
+                title = f"RedisBackend {operation}, against {how}"
+                ours, other = beside[operation], beside[theirs]
+                named = type(other)(how, other.figures)
+                results.append(Comparison(title, "calls/s", ours, named, more_is_better=True))
+    return results
+
+
+def _rivals(operation: str) -> Iterator[tuple[str, str]]:
+    yield f"{operation}, bare", "the bare command"
+    yield f"{operation}, kept, bare", "RPUSH, PEXPIRE, ZADD one by one"
+    yield f"{operation}, pipelined", "the bare command pipelined"
+
+
+def run(name: str, calls: int) -> dict[str, float]:
+    """Calls a second of every operation, and of the bare commands beside Redis."""
+    with private_redis() as server:
+        config = BackendConfig(
+            backend_type=name, redis_url=server.url, max_slots_per_thread=2**31, max_threads=2**31
+        )
+        rivals = bare.BARE if name == "redis" else {}
+        with closing(create_backend(config)) as backend:
+            return _measure(backend, rivals, server.client, calls)
+
+
+def _measure(
+    backend: Backend, rivals: dict[str, bare.Bare], client: Any, calls: int
+) -> dict[str, float]:
+    seconds: dict[str, float] = defaultdict(float)
+    _fill(backend)
+    bare.fill(client)
+    for turn in range(TURNS):
+        numbers = range(turn * calls, (turn + 1) * calls)
+        for number in numbers:
+            backend.buffer_append(f"new-{number}", SLOT)
+            backend.registry_set(f"organism.new-{number}", f"new-{number}")
+        bare.prepare(client, numbers)
+        for key, operation in OPERATIONS.items():
+            seconds[key] += _timed(numbers, operation, backend)
+            for rival in (key, f"{key}, kept"):
+                if rival in rivals:
+                    seconds[f"{rival}, bare"] += _timed(numbers, rivals[rival], client)
+            if key in rivals:
+                bare.prepare(client, numbers)
+                seconds[f"{key}, pipelined"] += _pipelined(client, rivals[key], numbers)
+    found = {key: TURNS * calls / spent for key, spent in seconds.items()}
+    return found | {key: _clearing(backend, clear) for key, clear in CLEARING.items()}
+
+
+def _timed(numbers: range, operation: Callable[[Any, int], object], target: Any) -> float:
+    started = time.perf_counter()
+    for number in numbers:
+        operation(target, number)
+    return time.perf_counter() - started
+
+
+def _pipelined(client: Any, operation: bare.Bare, numbers: range) -> float:
+    started = time.perf_counter()
+    for at in range(0, len(numbers), 100):
+        pipeline = client.pipeline(transaction=False)
+        for number in numbers[at : at + 100]:
+            operation(pipeline, number)
+        pipeline.execute()
+    return time.perf_counter() - started
+
+
+def _fill(backend: Backend) -> None:
+    for number in range(THREADS):
+        backend.registry_set(chain(number), thread_id(number))
+        for _ in range(SLOTS):
+            backend.buffer_append(thread_id(number), SLOT)
+
+
+def _clearing(backend: Backend, clear: Callable[[Backend], object]) -> float:
+    """Calls a second, each on `THREADS` threads and links."""
+    seconds = 0.0
+    for _ in range(TURNS):
+        for number in range(THREADS):
+            backend.registry_set(chain(number), thread_id(number))
+            backend.buffer_append(thread_id(number), SLOT)
+        started = time.perf_counter()
+        clear(backend)
+        seconds += time.perf_counter() - started
+    return TURNS / seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("backend", choices=BACKENDS)
+    parser.add_argument("--calls", type=int, default=CALLS)
+    arguments = parser.parse_args()
+    print(json.dumps(run(arguments.backend, arguments.calls)))
+
+
+if __name__ == "__main__":
+    main()

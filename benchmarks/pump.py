@@ -1,0 +1,290 @@
+"""Hops a second over Redis with inline handlers: one, two and four pumps, beside plain redis-py.
+
+Each message is two hops, as in `two_hops`. A pump is a process of its own; all share one Redis,
+one stream and thus the work, and each injects its share.
+
+Plain redis-py sends what one pump sends: a pump's scripts are recorded with their arguments
+(`recorded`), and sent once more to an emptied Redis by asyncio redis-py, in pipelines of 100
+commands: EVALSHA of `open` for 100 messages, XREADGROUP of 100, EVALSHA of `settle` for their
+first hops, and so on. Only the stream's entry ids differ, and are filled in from what XREADGROUP
+returns; so every script meets the state it met then, and does all its work. What is left out is
+all that a pump does besides: planning, encoding, running handlers, awaiting each message.
+"""
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+import redis.asyncio
+
+from backends.protocol import BackendConfig
+from backends.redis.mailbox import GROUP
+from backends.redis.pipeliner import Pipeliner
+from backends.redis.scripts import script_text
+from benchmarks.measuring import ROOT, Comparison, Contestant, Series
+from benchmarks.private_redis import PrivateRedis, private_redis
+from benchmarks.rows import Figure, Result, interleave_all
+from benchmarks.two_hops import HOPS, Greeting, Shout, greet, shout
+from pipeline import Organism, StreamPump
+from pipeline.organism import Limits
+
+PREFIX = "xp:"
+#: Messages that one pump's callers have on their way in at once.
+CALLERS = 100
+#: Commands in one pipeline of plain redis-py.
+PIPELINE = 100
+MESSAGES = 10_000
+PUMPS = (1, 2, 4)
+_WAIT_S = 300
+
+
+def compare(rounds: int, *, messages: int = MESSAGES) -> list[Result]:
+    """One pump beside plain redis-py; two and four pumps beside one."""
+    found = interleave_all(
+        [
+            *(_contestant(f"{count} pumps", "pumps", messages, count) for count in PUMPS),
+            _contestant("plain redis-py", "plain", messages),
+        ],
+        rounds=rounds,
+    )
+    rates = {name: figures["hops_per_s"] for name, figures in found.items()}
+    one, plain = rates["1 pumps"], rates["plain redis-py"]
+    title = "two hops over redis, against plain redis-py"
+    return [
+        Comparison(title, "hops/s", one, plain, more_is_better=True),
+        *(
+            Comparison(
+                f"two hops over redis, {count} pumps against 1",
+                "hops/s",
+                rates[f"{count} pumps"],
+                one,
+                more_is_better=True,
+            )
+            for count in PUMPS[1:]
+        ),
+        *(
+            Figure(f"cpu of {who} a hop over redis", "us", Series(name, figures[key].figures))
+            for name, figures in found.items()
+            for who, key in (("clients", "client_us"), ("redis", "redis_us"))
+        ),
+    ]
+
+
+def _contestant(name: str, command: str, messages: int, pumps: int = 1) -> Contestant:
+    words = [sys.executable, "-m", "benchmarks.pump", command]
+    return Contestant(name, [*words, "--messages", str(messages), "--pumps", str(pumps)])
+
+
+class Cost(NamedTuple):
+    """What some hops took: seconds of the clock, and of CPU."""
+
+    wall_s: float
+    client_s: float
+    redis_s: float
+
+    def figures(self, hops: int) -> dict[str, float]:
+        """As the contestant prints them."""
+        return {
+            "hops_per_s": hops / self.wall_s,
+            "client_us": self.client_s / hops * 1e6,
+            "redis_us": self.redis_s / hops * 1e6,
+        }
+
+
+def run_pumps(server: PrivateRedis, count: int, messages: int) -> Cost:
+    """Start *count* pumps, let all begin at once, wait for the last."""
+    share = str(messages // count)
+    command = [sys.executable, "-m", "benchmarks.pump", "one", "--messages", share]
+    with ExitStack() as stack:
+        pumps = [
+            stack.enter_context(_ended(subprocess.Popen(
+                [*command, "--url", server.url],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=ROOT,
+            )))
+            for _ in range(count)
+        ]
+        for pump in pumps:
+            _line_of(pump)
+        redis_s, started = server.cpu_s, time.perf_counter()
+        for pump in pumps:
+            print("go", file=pump.stdin, flush=True)
+        client_s = sum(float(_line_of(pump)) for pump in pumps)
+        wall_s = time.perf_counter() - started
+        return Cost(wall_s, client_s, server.cpu_s - redis_s)
+
+
+class _ended:  # noqa: N801 - reads as a verb at its one place
+    """Kill a process by its id at the end, if it still runs."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    def __enter__(self) -> "subprocess.Popen[str]":
+        return self._process
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def _line_of(process: "subprocess.Popen[str]") -> str:
+    line = process.stdout.readline() if process.stdout else ""
+    if not line:
+        raise RuntimeError("a pump ended before its time")
+    return line
+
+
+def organism(url: str) -> Organism:
+    """Over Redis, its door wide enough for all callers."""
+    backend = BackendConfig(backend_type="redis", redis_url=url, redis_prefix=PREFIX)
+    return Organism("two-hops", backend=backend, limits=Limits(max_concurrent_handlers=CALLERS))
+
+
+def two_hop_pump(url: str) -> StreamPump:
+    """The organism of `two_hops`, over Redis."""
+    pump = StreamPump(organism(url))
+    pump.register("greeter", greet, Greeting)
+    pump.register("shouter", shout, Shout)
+    return pump
+
+
+async def inject_all(pump: StreamPump, messages: int) -> None:
+    """Inject by `CALLERS` callers, and wait until all has been done."""
+    numbers = iter(range(messages))
+
+    async def call() -> None:
+        for number in numbers:
+            await pump.inject("greeter", Greeting(str(number)))
+
+    await asyncio.gather(*(call() for _ in range(CALLERS)))
+    await pump.join()
+
+
+async def one(url: str, messages: int) -> None:
+    """One pump of several: tells when it is ready, waits for the word, tells its CPU."""
+    async with two_hop_pump(url) as pump:
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        cpu_s = time.process_time()
+        await inject_all(pump, messages)
+        print(time.process_time() - cpu_s, flush=True)
+        # Others may still wait for what this one has taken, or for it to take more.
+        await asyncio.to_thread(sys.stdin.readline)
+
+
+class Command(NamedTuple):
+    """One script as a pump ran it; `arguments` with everything after the number of keys."""
+
+    script: str
+    arguments: tuple[Any, ...]
+
+
+async def recorded(url: str, messages: int) -> list[list[Command]]:
+    """The scripts that a pump runs for each message, in their order: one `open`, then settles."""
+    commands: dict[Any, list[Command]] = defaultdict(list)
+    run = Pipeliner.run
+
+    async def recording(self: Pipeliner, script: str, *arguments: Any) -> Any:
+        # Both have their conversation behind what tells where they come from.
+        conversation = arguments[{"open": 3, "settle": 2}[script]]
+        commands[conversation].append(Command(script, (*self._head, *arguments)))
+        return await run(self, script, *arguments)
+
+    async with two_hop_pump(url) as pump:
+        Pipeliner.run = recording  # type: ignore[method-assign]
+        try:
+            await inject_all(pump, messages)
+        finally:
+            Pipeliner.run = run  # type: ignore[method-assign]
+    return list(commands.values())
+
+
+async def plain(server: PrivateRedis, messages: int) -> Cost:
+    """Record a pump, empty the Redis, and send the same by plain redis-py."""
+    conversations = await recorded(server.url, messages)
+    server.client.flushall()
+    client = redis.asyncio.Redis.from_url(server.url)
+    try:
+        digests = {name: await client.script_load(script_text(name)) for name in ("open", "settle")}
+        await client.xgroup_create(f"{PREFIX}s:inbox", GROUP, "0", mkstream=True)
+        redis_s, client_s, started = server.cpu_s, time.process_time(), time.perf_counter()
+        for batch in _batches(conversations, PIPELINE):
+            await _replay(client, digests, batch)
+        wall_s = time.perf_counter() - started
+        client_s = time.process_time() - client_s
+        left = await client.xlen(f"{PREFIX}s:inbox")
+        if left:
+            raise RuntimeError(f"{left} messages were not settled")
+        return Cost(wall_s, client_s, server.cpu_s - redis_s)
+    finally:
+        await client.aclose()
+
+
+async def _replay(
+    client: Any, digests: dict[str, str], batch: Sequence[Sequence[Command]]
+) -> None:
+    """Open these conversations, then settle hop after hop of each, side by side."""
+    await _send(client, digests, (commands[0] for commands in batch))
+    for hop in range(HOPS):
+        found = await client.xreadgroup(
+            GROUP, "plain", {f"{PREFIX}s:inbox": ">"}, count=len(batch), block=1000
+        )
+        ((_, entries),) = found
+        # Those of one pipeline stand in the stream in its order.
+        settles = (
+            _with_entry(commands[hop + 1], entry)
+            for commands, (entry, _) in zip(batch, entries, strict=True)
+        )
+        await _send(client, digests, settles)
+
+
+async def _send(client: Any, digests: dict[str, str], commands: Iterable[Command]) -> None:
+    async with client.pipeline(transaction=False) as pipeline:
+        for script, arguments in commands:
+            pipeline.evalsha(digests[script], 0, *arguments)
+        replies = await pipeline.execute()
+    if any(reply[0] != b"ok" for reply in replies):
+        raise RuntimeError(f"a script did not do its work: {replies[0]!r}")
+
+
+def _with_entry(command: Command, entry: bytes) -> Command:
+    # The head has four parts, then come pump and entry.
+    arguments = command.arguments
+    return Command(command.script, (*arguments[:5], entry, *arguments[6:]))
+
+
+def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    return (items[at : at + size] for at in range(0, len(items), size))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("command", choices=["pumps", "plain", "one"])
+    parser.add_argument("--messages", type=int, default=MESSAGES)
+    parser.add_argument("--pumps", type=int, default=1)
+    parser.add_argument("--url", help="for one")
+    arguments = parser.parse_args()
+    messages, pumps = arguments.messages, arguments.pumps
+    if arguments.command == "one":
+        asyncio.run(one(arguments.url, messages))
+        return
+    with private_redis() as server:
+        if arguments.command == "plain":
+            cost = asyncio.run(plain(server, messages))
+        else:
+            cost = run_pumps(server, pumps, messages)
+    print(json.dumps(cost.figures(HOPS * (messages // pumps * pumps))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Results that are no comparison of two: a figure by itself, and how one grows.
+
+Like `measuring.Comparison`, each prints its line of the table and its part of the JSON.
+"""
+
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from benchmarks.measuring import Contestant, Series, run_once
+
+
+class Result(Protocol):
+    """What a scenario returns, a list of them."""
+
+    @property
+    def title(self) -> str:
+        """By what it is found again in the JSON."""
+        ...
+
+    def table_row(self) -> str:
+        """Its line of the table, or lines."""
+        ...
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything the row tells, and every single figure."""
+        ...
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure over all rounds, beside nothing."""
+
+    title: str
+    unit: str
+    series: Series
+
+    def table_row(self) -> str:
+        """One line of the table."""
+        series = self.series
+        return f"{self.title:<54}{series.name}: {series.median:,.4g} {self.unit} ({series.spread})"
+
+    def as_json(self) -> dict[str, Any]:
+        """Its median, and every single figure."""
+        return {
+            "title": self.title,
+            "unit": self.unit,
+            "median": self.series.median,
+            self.series.name: self.series.figures,
+        }
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A cost against the size of something: flat is the goal.
+
+    `points` has the figures of all rounds by size, smallest size first.
+    """
+
+    title: str
+    unit: str
+    #: What the sizes count.
+    against: str
+    points: Mapping[int, Sequence[float]]
+
+    @property
+    def growth(self) -> float:
+        """The median at the largest size to that at the smallest; 1 is flat."""
+        sizes = list(self.points)
+        last, first = (statistics.median(self.points[sizes[at]]) for at in (-1, 0))
+        return last / first
+
+    def table_row(self) -> str:
+        """The growth, and the median at each size."""
+        medians = ", ".join(
+            f"{size:,}: {statistics.median(figures):,.4g}" for size, figures in self.points.items()
+        )
+        return (
+            f"{self.title:<44}{self.growth:>7.2f}x"
+            f"  {self.unit} against {self.against}: {medians}"
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The growth, and every single figure."""
+        return {
+            "title": self.title,
+            "unit": self.unit,
+            "against": self.against,
+            "growth": self.growth,
+            "points": {str(size): list(figures) for size, figures in self.points.items()},
+        }
+
+
+Rounds = Mapping[str, Mapping[str, Series]]
+
+
+def interleave_all(
+    contestants: Sequence[Contestant],
+    *,
+    rounds: int,
+    run: Callable[[Contestant], dict[str, Any]] = run_once,
+) -> Rounds:
+    """Like `measuring.interleave`, for contestants that print many figures at once.
+
+    Returns:
+        By contestant and by the figure's key, in the order printed.
+    """
+    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for number in range(rounds):
+        for each in contestants:
+            print(f"  round {number + 1}/{rounds}  {each.name}", file=sys.stderr)
+            for key, figure in run(each).items():
+                found[each.name][key].append(figure)
+    return {
+        name: {key: Series(name, figures) for key, figures in by_key.items()}
+        for name, by_key in found.items()
+    }
