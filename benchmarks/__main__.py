@@ -6,12 +6,22 @@ Figures depend on the machine and its neighbours; ratios measured in turn in one
 import argparse
 import json
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import audit, hops
+from benchmarks import audit, backends, growth, hops, memory, pump
 from benchmarks.measuring import machine
+from benchmarks.rows import Result
+from benchmarks.targets import print_targets
 
-SCENARIOS = {"hops": hops.compare, "audit": audit.compare}
+SCENARIOS: dict[str, Callable[[int], Sequence[Result]]] = {
+    "hops": hops.compare,
+    "audit": audit.compare,
+    "pump": pump.compare,
+    "backends": backends.compare,
+    "growth": growth.compare,
+    "memory": memory.compare,
+}
 
 
 def main() -> int:
@@ -21,14 +31,16 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results.json"))
     arguments = parser.parse_args()
-    results = []
+    results: list[Result] = []
     for name in arguments.scenario or SCENARIOS:
         print(f"{name}: {arguments.rounds} rounds", file=sys.stderr)
         results += SCENARIOS[name](arguments.rounds)
     print(f"\n{'comparison':<44}{'ratio':>8}  medians (lowest to highest)")
     for result in results:
         print(result.table_row())
-    report = {"machine": machine(), "results": [result.as_json() for result in results]}
+    figures = [result.as_json() for result in results]
+    print_targets(figures)
+    report = {"machine": machine(), "results": figures}
     arguments.json.write_text(json.dumps(report, indent=2) + "\n")
     return 0
 

@@ -14,14 +14,13 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from backends.protocol import BackendConfig
 from benchmarks.held_pump import ABREAST, HeldPump, held_pump, without_limits
 from benchmarks.measuring import ROOT, Contestant, run_once
 from benchmarks.private_redis import PrivateRedis, private_redis
-from benchmarks.rows import Curve, Figure, Result
-from benchmarks.measuring import Series
+from benchmarks.rows import Curve, Result
 
 WAITING = (1_000, 10_000, 100_000, 1_000_000)
 CONVERSATIONS = (10, 1_000, 100_000)
@@ -39,9 +38,6 @@ class Spent(NamedTuple):
 
     cpu: float
     clock: float
-
-
-Step = Callable[["Filled"], Awaitable[None]]
 
 
 class Filled:
@@ -79,15 +75,18 @@ async def fill_waiting(held: Filled) -> None:
     if held.server is None or held.size < _MANY:
         await held.pump.fill(held.size)
         return
-    share = str(held.size // _FILLERS)
-    command = [sys.executable, "-m", "benchmarks.growth", "fill", "--url", held.server.url]
+    await asyncio.to_thread(_fill_apart, held.server.url, held.size // _FILLERS)
+
+
+def _fill_apart(url: str, share: int) -> None:
+    """Let each of `_FILLERS` processes send its *share*."""
+    command = [sys.executable, "-m", "benchmarks.growth", "fill", "--url", url]
     fillers = [
-        subprocess.Popen([*command, "--messages", share], cwd=ROOT) for _ in range(_FILLERS)
+        subprocess.Popen([*command, "--messages", str(share)], cwd=ROOT) for _ in range(_FILLERS)
     ]
     try:
-        for filler in fillers:
-            if await asyncio.to_thread(filler.wait):
-                raise RuntimeError("a filler failed")
+        if sum(filler.wait() for filler in fillers):
+            raise RuntimeError("a filler failed")
     finally:
         for filler in fillers:
             filler.kill()
@@ -224,7 +223,7 @@ def compare(
     return results
 
 
-def _curves(against: str, backend: str, found: dict[str, dict[str, dict]]) -> list[Result]:
+def _curves(against: str, backend: str, found: dict[str, Any]) -> list[Result]:
     curves: list[Result] = []
     for step, by_unit in found["spent"].items():
         for unit, by_size in by_unit.items():

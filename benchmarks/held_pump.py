@@ -31,8 +31,6 @@ async def drop(payload: Parcel, metadata: HandlerMetadata) -> None:
     return None
 
 
-
-
 def parcel(codec: Any) -> Parcel:
     """One that is `PAYLOAD_BYTES` long on the wire."""
     text = "x" * PAYLOAD_BYTES
@@ -71,7 +69,10 @@ class HeldPump:
         while left > 0:
             step = min(left, ABREAST)
             await asyncio.gather(
-                *(self._pump.inject("dropper", self._parcel, thread_id=thread_id) for _ in range(step))
+                *(
+                    self._pump.inject("dropper", self._parcel, thread_id=thread_id)
+                    for _ in range(step)
+                )
             )
             left -= step
 

@@ -70,8 +70,7 @@ def _start(folder: str) -> tuple[str, "subprocess.Popen[bytes]"]:
         port = probe.getsockname()[1]
     settings = {"port": port, "bind": "127.0.0.1", "dir": folder, "save": "", "appendonly": "no"}
     words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
-    log = Path(folder, "log").open("wb")
-    with log:
+    with Path(folder, "log").open("wb") as log:
         process = subprocess.Popen([server_program(), *words], stdout=log, stderr=log)
     return f"redis://127.0.0.1:{port}/0", process
 

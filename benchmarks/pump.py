@@ -104,13 +104,17 @@ def run_pumps(server: PrivateRedis, count: int, messages: int) -> Cost:
     command = [sys.executable, "-m", "benchmarks.pump", "one", "--messages", share]
     with ExitStack() as stack:
         pumps = [
-            stack.enter_context(_ended(subprocess.Popen(
-                [*command, "--url", server.url],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                cwd=ROOT,
-            )))
+            stack.enter_context(
+                _ended(
+                    subprocess.Popen(
+                        [*command, "--url", server.url],
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        text=True,
+                        cwd=ROOT,
+                    )
+                )
+            )
             for _ in range(count)
         ]
         for pump in pumps:
@@ -230,9 +234,7 @@ async def plain(server: PrivateRedis, messages: int) -> Cost:
         await client.aclose()
 
 
-async def _replay(
-    client: Any, digests: dict[str, str], batch: Sequence[Sequence[Command]]
-) -> None:
+async def _replay(client: Any, digests: dict[str, str], batch: Sequence[Sequence[Command]]) -> None:
     """Open these conversations, then settle hop after hop of each, side by side."""
     await _send(client, digests, (commands[0] for commands in batch))
     for hop in range(HOPS):

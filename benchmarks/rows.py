@@ -79,8 +79,7 @@ class Curve:
             f"{size:,}: {statistics.median(figures):,.4g}" for size, figures in self.points.items()
         )
         return (
-            f"{self.title:<44}{self.growth:>7.2f}x"
-            f"  {self.unit} against {self.against}: {medians}"
+            f"{self.title:<44}{self.growth:>7.2f}x  {self.unit} against {self.against}: {medians}"
         )
 
     def as_json(self) -> dict[str, Any]:
