@@ -249,6 +249,9 @@ class Mailbox(Protocol):
 class Ledger(Protocol):
     """Where a mailbox keeps the hops that run elsewhere. Used from one event loop."""
 
+    #: Listeners whose messages are handed over as they are sent, and what a worker must advertise.
+    fingerprints: dict[str, str]
+
     async def dispatch(self, envelope: Envelope, fingerprint: str) -> None:
         """Hand a taken message over to the workers; it comes back as `Returned`.
 

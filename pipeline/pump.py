@@ -17,12 +17,11 @@ from pipeline.errors import (
     PumpFullError,
     PumpStoppedError,
 )
-from pipeline.events import MessageReceived, Subscriber, Subscribers, ThreadOpened
+from pipeline.events import Subscriber, Subscribers
 from pipeline.expectations import Expectations
 from pipeline.hops import inside_handler
 from pipeline.organism import Listener, Organism, listener_problems
 from pipeline.organism_file import load_organism
-from pipeline.roster import name_of
 from pipeline.routing import EXTERNAL
 from pipeline.thread_registry import ThreadRegistry
 
@@ -308,18 +307,9 @@ class StreamPump:
             self._door.entered()
             if is_first and not is_ours:
                 self._expectations.finish(scope)
-        if is_ours and self.subscribers.callbacks:
-            self._announce(opening, opened)
+        if is_ours:
+            engine.announcer.opened(opening, opened)
         return opened
-
-    def _announce(self, opening: Opening, opened: Opened) -> None:
-        if opened.is_new:
-            self.subscribers.tell(ThreadOpened(opened.conversation, opened.conversation))
-        for envelope in opening.envelopes:
-            to = name_of(envelope.to)
-            self.subscribers.tell(
-                MessageReceived(opened.conversation, envelope.thread_id, to, envelope.from_id)
-            )
 
     def _has_room(self, entering: int) -> bool:
         return self._engine is not None and self._engine.has_room(entering)
