@@ -1,5 +1,4 @@
 -- What every script begins with. ARGV: prefix, time to live in ms (0: for ever), then its own.
--- Moments from here on are no ends; the moment of writing is added, and still exact in a double.
 local NEVER = 9000000000000000
 local prefix, ttl = ARGV[1], tonumber(ARGV[2])
 local THREADS, LINKS = prefix .. 'i:threads', prefix .. 'i:links'
@@ -50,10 +49,8 @@ local function expire_at(key, moment)
   end
 end
 
--- What does not end stands behind all that does, in the order it came: were all scores the same,
--- each id would be looked for among a million others by its letters.
 local function put_in(index, id, ends)
-  redis.call('ZADD', index, integer(ends == NEVER and NEVER + now or ends), id)
+  redis.call('ZADD', index, integer(ends), id)
   changed[index] = true
 end
 
