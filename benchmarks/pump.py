@@ -3,12 +3,13 @@
 Each message is two hops, as in `two_hops`. A pump is a process of its own; all share one Redis,
 one stream and thus the work, and each injects its share.
 
-Plain redis-py sends what one pump sends: a pump's scripts are recorded with their arguments
-(`recorded`), and sent once more to an emptied Redis by asyncio redis-py, in pipelines of 100
-commands: EVALSHA of `open` for 100 messages, XREADGROUP of 100, EVALSHA of `settle` for their
-first hops, and so on. Only the stream's entry ids differ, and are filled in from what XREADGROUP
-returns; so every script meets the state it met then, and does all its work. What is left out is
-all that a pump does besides: planning, encoding, running handlers, awaiting each message.
+Plain redis-py sends what one pump sends: a pump's commands are recorded with their arguments
+(`recorded`), and sent once more to an emptied Redis by asyncio redis-py, for 100 messages at a
+time: a pipeline of EVALSHAs, each with as many commands as a pump gives one script, that open
+them; XREADGROUP; a pipeline that settles their first hops; and so on. Only the stream's entry
+ids differ, and are filled in from what XREADGROUP returns; so every command meets the state it met
+then, and does all its work. What is left out is all that a pump does besides: planning, encoding,
+running handlers, awaiting each message, at most as many at a time as come up by themselves.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ import redis.asyncio
 
 from backends.protocol import BackendConfig
 from backends.redis.mailbox import GROUP
-from backends.redis.pipeliner import Pipeliner
+from backends.redis.pipeliner import MAX_TURN, Pipeliner
 from backends.redis.scripts import script_text
 from benchmarks.measuring import ROOT, Comparison, Contestant, Series
 from benchmarks.private_redis import PrivateRedis, private_redis
@@ -38,11 +39,10 @@ from pipeline.organism import Limits
 PREFIX = "xp:"
 #: Messages that one pump's callers have on their way in at once.
 CALLERS = 100
-#: Commands in one pipeline of plain redis-py.
-PIPELINE = 100
+#: Messages in one pipeline of plain redis-py.
+ABREAST = 100
 MESSAGES = 10_000
 PUMPS = (1, 2, 4)
-_WAIT_S = 300
 
 
 def compare(rounds: int, *, messages: int = MESSAGES) -> list[Result]:
@@ -187,22 +187,24 @@ async def one(url: str, messages: int) -> None:
 
 
 class Command(NamedTuple):
-    """One script as a pump ran it; `arguments` with everything after the number of keys."""
+    """One command of the mailbox, as a pump ran it."""
 
-    script: str
+    name: str
     arguments: tuple[Any, ...]
 
 
-async def recorded(url: str, messages: int) -> list[list[Command]]:
-    """The scripts that a pump runs for each message, in their order: one `open`, then settles."""
+async def recorded(url: str, messages: int) -> tuple[tuple[Any, ...], list[list[Command]]]:
+    """What every script of a pump gets first, and the commands for each message in their order."""
     commands: dict[Any, list[Command]] = defaultdict(list)
+    heads = []
     run = Pipeliner.run
 
-    async def recording(self: Pipeliner, script: str, *arguments: Any) -> Any:
+    def recording(self: Pipeliner, name: str, *arguments: Any) -> Any:
+        heads.append(self._head)
         # Both have their conversation behind what tells where they come from.
-        conversation = arguments[{"open": 3, "settle": 2}[script]]
-        commands[conversation].append(Command(script, (*self._head, *arguments)))
-        return await run(self, script, *arguments)
+        conversation = arguments[{"open": 3, "settle": 2}[name]]
+        commands[conversation].append(Command(name, arguments))
+        return run(self, name, *arguments)
 
     async with two_hop_pump(url) as pump:
         Pipeliner.run = recording  # type: ignore[method-assign]
@@ -210,20 +212,20 @@ async def recorded(url: str, messages: int) -> list[list[Command]]:
             await inject_all(pump, messages)
         finally:
             Pipeliner.run = run  # type: ignore[method-assign]
-    return list(commands.values())
+    return heads[0], list(commands.values())
 
 
 async def plain(server: PrivateRedis, messages: int) -> Cost:
     """Record a pump, empty the Redis, and send the same by plain redis-py."""
-    conversations = await recorded(server.url, messages)
+    head, conversations = await recorded(server.url, messages)
     server.client.flushall()
     client = redis.asyncio.Redis.from_url(server.url)
     try:
-        digests = {name: await client.script_load(script_text(name)) for name in ("open", "settle")}
+        sender = _Sender(client, await client.script_load(script_text("turn")), head)
         await client.xgroup_create(f"{PREFIX}s:inbox", GROUP, "0", mkstream=True)
         redis_s, client_s, started = server.cpu_s, time.process_time(), time.perf_counter()
-        for batch in _batches(conversations, PIPELINE):
-            await _replay(client, digests, batch)
+        for batch in _batches(conversations, ABREAST):
+            await sender.replay(batch)
         wall_s = time.perf_counter() - started
         client_s = time.process_time() - client_s
         left = await client.xlen(f"{PREFIX}s:inbox")
@@ -234,35 +236,45 @@ async def plain(server: PrivateRedis, messages: int) -> Cost:
         await client.aclose()
 
 
-async def _replay(client: Any, digests: dict[str, str], batch: Sequence[Sequence[Command]]) -> None:
-    """Open these conversations, then settle hop after hop of each, side by side."""
-    await _send(client, digests, (commands[0] for commands in batch))
-    for hop in range(HOPS):
-        found = await client.xreadgroup(
-            GROUP, "plain", {f"{PREFIX}s:inbox": ">"}, count=len(batch), block=1000
-        )
-        ((_, entries),) = found
-        # Those of one pipeline stand in the stream in its order.
-        settles = (
-            _with_entry(commands[hop + 1], entry)
-            for commands, (entry, _) in zip(batch, entries, strict=True)
-        )
-        await _send(client, digests, settles)
+class _Sender:
+    """Sends recorded commands; nothing of ours is between it and redis-py."""
 
+    def __init__(self, client: Any, digest: str, head: tuple[Any, ...]) -> None:
+        self._client = client
+        self._digest = digest
+        self._head = head
 
-async def _send(client: Any, digests: dict[str, str], commands: Iterable[Command]) -> None:
-    async with client.pipeline(transaction=False) as pipeline:
-        for script, arguments in commands:
-            pipeline.evalsha(digests[script], 0, *arguments)
-        replies = await pipeline.execute()
-    if any(reply[0] != b"ok" for reply in replies):
-        raise RuntimeError(f"a script did not do its work: {replies[0]!r}")
+    async def replay(self, batch: Sequence[Sequence[Command]]) -> None:
+        """Open these conversations, then settle hop after hop of each, side by side."""
+        await self._send([commands[0] for commands in batch])
+        for hop in range(HOPS):
+            found = await self._client.xreadgroup(
+                GROUP, "plain", {f"{PREFIX}s:inbox": ">"}, count=len(batch), block=1000
+            )
+            ((_, entries),) = found
+            # Those of one pipeline stand in the stream in its order.
+            settles = [
+                _with_entry(commands[hop + 1], entry)
+                for commands, (entry, _) in zip(batch, entries, strict=True)
+            ]
+            await self._send(settles)
+
+    async def _send(self, commands: Sequence[Command]) -> None:
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for turn in _batches(commands, MAX_TURN):
+                words: list[Any] = []
+                for name, arguments in turn:
+                    words += (name, len(arguments), *arguments)
+                pipeline.evalsha(self._digest, 0, *self._head, *words)
+            replies = await pipeline.execute()
+        for reply in replies:
+            if any(each[0] != b"ok" for each in reply[1:]):
+                raise RuntimeError(f"a command did not do its work: {reply!r}")
 
 
 def _with_entry(command: Command, entry: bytes) -> Command:
-    # The head has four parts, then come pump and entry.
-    arguments = command.arguments
-    return Command(command.script, (*arguments[:5], entry, *arguments[6:]))
+    pump, _, *rest = command.arguments
+    return Command(command.name, (pump, entry, *rest))
 
 
 def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
