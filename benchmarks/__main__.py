@@ -8,13 +8,13 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks import audit, backends, growth, hops, memory, pump
 from benchmarks.measuring import machine
-from benchmarks.rows import Result
-from benchmarks.targets import print_targets
+from benchmarks.targets import table
 
-SCENARIOS: dict[str, Callable[[int], Sequence[Result]]] = {
+SCENARIOS: dict[str, Callable[[int], Sequence[Any]]] = {
     "hops": hops.compare,
     "audit": audit.compare,
     "pump": pump.compare,
@@ -31,16 +31,15 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results.json"))
     arguments = parser.parse_args()
-    results: list[Result] = []
+    results: list[Any] = []
     for name in arguments.scenario or SCENARIOS:
         print(f"{name}: {arguments.rounds} rounds", file=sys.stderr)
         results += SCENARIOS[name](arguments.rounds)
     print(f"\n{'comparison':<44}{'ratio':>8}  medians (lowest to highest)")
     for result in results:
         print(result.table_row())
-    figures = [result.as_json() for result in results]
-    print_targets(figures)
-    report = {"machine": machine(), "results": figures}
+    print("\n".join(table(results)))
+    report = {"machine": machine(), "results": [result.as_json() for result in results]}
     arguments.json.write_text(json.dumps(report, indent=2) + "\n")
     return 0
 

@@ -21,7 +21,8 @@ from benchmarks import bare
 from benchmarks.bare import SLOT, SLOTS, THREADS, chain, thread_id
 from benchmarks.measuring import Comparison, Contestant
 from benchmarks.private_redis import private_redis
-from benchmarks.rows import Figure, Result, interleave_all
+from benchmarks.rows import Aimed, Figure, Result, interleave_all
+from benchmarks.targets import Target
 
 Operation = Callable[[Backend, int], object]
 
@@ -51,6 +52,7 @@ BACKENDS = ("memory", "manager", "redis")
 CALLS, TURNS = 200, 5
 #: Those the targets speak of.
 AIMED_AT = ("append", "get_thread", "get_slot")
+BARE_COMMAND = "the bare command"
 
 
 def compare(rounds: int, *, calls: int = CALLS) -> list[Result]:
@@ -69,12 +71,20 @@ def compare(rounds: int, *, calls: int = CALLS) -> list[Result]:
                 title = f"RedisBackend {operation}, against {how}"
                 ours, other = beside[operation], beside[theirs]
                 named = type(other)(how, other.figures)
-                results.append(Comparison(title, "calls/s", ours, named, more_is_better=True))
+                found_beside = Comparison(title, "calls/s", ours, named, more_is_better=True)
+                results.append(Aimed(found_beside, _targets(operation, found_beside)))
     return results
 
 
+def _targets(operation: str, beside: Comparison) -> list[Target]:
+    if operation not in AIMED_AT or beside.theirs.name != BARE_COMMAND:
+        return []
+    title = f"f. RedisBackend {operation} against {BARE_COMMAND}"
+    return [Target.at_least(title, 0.8, beside.ratio)]
+
+
 def _rivals(operation: str) -> Iterator[tuple[str, str]]:
-    yield f"{operation}, bare", "the bare command"
+    yield f"{operation}, bare", BARE_COMMAND
     yield f"{operation}, kept, bare", "RPUSH, PEXPIRE, ZADD one by one"
     yield f"{operation}, pipelined", "the bare command pipelined"
 

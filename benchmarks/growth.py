@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from backends.protocol import BackendConfig
@@ -21,6 +22,7 @@ from benchmarks.held_pump import ABREAST, HeldPump, held_pump, without_limits
 from benchmarks.measuring import ROOT, Contestant, run_once
 from benchmarks.private_redis import PrivateRedis, private_redis
 from benchmarks.rows import Curve, Result
+from benchmarks.targets import Target
 
 WAITING = (1_000, 10_000, 100_000, 1_000_000)
 CONVERSATIONS = (10, 1_000, 100_000)
@@ -229,11 +231,20 @@ def _curves(against: str, backend: str, found: dict[str, Any]) -> list[Result]:
         for unit, by_size in by_unit.items():
             points = {int(size): figures for size, figures in by_size.items()}
             title = f"{backend}, {step}, by {against}, {unit}"
-            curves.append(Curve(title, f"us of {unit} a message", against, points))
+            curve = Curve(title, f"us of {unit} a message", against, points)
+            curves.append(replace(curve, targets=_targets(backend, step, unit, curve)))
     if found["bytes"]:
         points = {int(size): [taken] for size, taken in found["bytes"].items()}
         curves.append(Curve(f"redis bytes, by {against}", "bytes each", against, points))
     return curves
+
+
+def _targets(backend: str, step: str, unit: str, curve: Curve) -> list[Target]:
+    if unit != "cpu" or curve.against != GROWTHS["waiting"].against:
+        return []
+    smallest, *_, largest = curve.points
+    title = f"g. {backend}, {step}, {largest:,} waiting against {smallest:,}"
+    return [Target.at_most(title, 1.25, curve.growth)]
 
 
 async def _fill(url: str, messages: int) -> None:

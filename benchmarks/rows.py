@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from benchmarks.measuring import Contestant, Series, run_once
+from benchmarks.measuring import Comparison, Contestant, Series, run_once
+from benchmarks.targets import Target
 
 
 class Result(Protocol):
@@ -19,6 +20,11 @@ class Result(Protocol):
     @property
     def title(self) -> str:
         """By what it is found again in the JSON."""
+        ...
+
+    @property
+    def targets(self) -> Sequence[Target]:
+        """What was wanted of it."""
         ...
 
     def table_row(self) -> str:
@@ -31,12 +37,34 @@ class Result(Protocol):
 
 
 @dataclass(frozen=True)
+class Aimed:
+    """A comparison, and what was wanted of it."""
+
+    comparison: Comparison
+    targets: Sequence[Target] = ()
+
+    @property
+    def title(self) -> str:
+        """The comparison's."""
+        return self.comparison.title
+
+    def table_row(self) -> str:
+        """The comparison's."""
+        return self.comparison.table_row()
+
+    def as_json(self) -> dict[str, Any]:
+        """The comparison's."""
+        return self.comparison.as_json()
+
+
+@dataclass(frozen=True)
 class Figure:
     """One figure over all rounds, beside nothing."""
 
     title: str
     unit: str
     series: Series
+    targets: Sequence[Target] = ()
 
     def table_row(self) -> str:
         """One line of the table."""
@@ -65,6 +93,7 @@ class Curve:
     #: What the sizes count.
     against: str
     points: Mapping[int, Sequence[float]]
+    targets: Sequence[Target] = ()
 
     @property
     def growth(self) -> float:

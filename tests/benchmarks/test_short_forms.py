@@ -1,0 +1,106 @@
+"""Every benchmark of the pump alone runs, in a short form, and its figures make sense.
+
+Never how fast: that depends on the machine and its neighbours.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from benchmarks.plots import draw_all
+
+from benchmarks import backends, growth, memory, pump
+from benchmarks.rows import Curve, Result
+from benchmarks.targets import Target, table
+from tests.servers import require_redis
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(autouse=True)
+def _server() -> None:
+    require_redis()
+
+
+def figures_of(result: Result) -> Iterable[float]:
+    """Every number that the result's JSON holds."""
+    pending: list[object] = [json.loads(json.dumps(result.as_json()))]
+    while pending:
+        found = pending.pop()
+        if isinstance(found, dict):
+            pending += found.values()
+        elif isinstance(found, list):
+            pending += found
+        elif isinstance(found, int | float):
+            yield found
+
+
+def check(results: list[Result]) -> dict[str, Result]:
+    """They are all there and positive, each has a title of its own and can be printed."""
+    by_title = {result.title: result for result in results}
+    assert len(by_title) == len(results) > 0
+    for result in results:
+        figures = list(figures_of(result))
+        assert figures, result.title
+        assert all(math.isfinite(figure) and figure >= 0 for figure in figures), result
+        assert result.title in result.table_row()
+    return by_title
+
+
+def test_pumps_over_redis() -> None:
+    """One, two and four pumps finish, and plain redis-py settles all it replays."""
+    results = check(pump.compare(1, messages=200))
+    assert "two hops over redis, against plain redis-py" in results
+
+
+def test_backends() -> None:
+    """Every operation of the three backends is measured, those of Redis beside bare commands."""
+    results = check(backends.compare(1, calls=4))
+    for operation in (*backends.OPERATIONS, *backends.CLEARING):
+        for name in backends.BACKENDS:
+            assert f"{name}, {operation}" in results
+    for operation in backends.AIMED_AT:
+        assert f"RedisBackend {operation}, against the bare command" in results
+
+
+@pytest.mark.parametrize("name", growth.GROWTHS)
+def test_growth(name: str) -> None:
+    """A curve for each step has a figure for each size."""
+    results = check(growth.compare(1, scale=0.001, messages=20, growths=[name]))
+    for curve in results.values():
+        assert isinstance(curve, Curve)
+        sizes = {max(1, int(size * 0.001)) for size in growth.GROWTHS[name].sizes}
+        assert set(curve.points) == sizes
+
+
+def test_memory() -> None:
+    """A waiting message takes at least its own bytes; a pump and a worker are some MiB."""
+    results = check(memory.compare(1, messages=200))
+    waiting = results["redis, a waiting message of 200 bytes"].as_json()["median"]
+    assert waiting > 200
+    assert results["pump, under load (rss)"].as_json()["median"] > 10
+
+
+def test_a_target_says_whether_it_is_met() -> None:
+    """It is judged from above or from below, and the table tells."""
+    fast = Target.at_least("fast", 2.0, 3.0)
+    small = Target.at_most("small", 700, 800, "B")
+    assert (fast.met, small.met) == (True, False)
+    curve = Curve("bytes", "B", "messages", {1: [1.0]}, [fast, small])
+    head, *rows = table([curve])
+    assert "wanted" in head
+    assert [row.split() for row in rows] == [
+        ["fast", "≥", "2", "x", "3", "x", "met"],
+        ["small", "≤", "700", "B", "800", "B", "NOT", "met"],
+    ]
+
+
+def test_plots(tmp_path: Path) -> None:
+    """Every plot whose results are there is drawn, and none whose are not."""
+    pytest.importorskip("matplotlib")
+    results = growth.compare(1, scale=0.001, messages=20, growths=["kept"])
+    drawn = draw_all([result.as_json() for result in results], tmp_path)
+    assert [path.name for path in drawn] == ["growth-kept.png"]
+    assert drawn[0].read_bytes().startswith(b"\x89PNG")
