@@ -5,6 +5,9 @@
 -- scope's answer (empty: it ended without one), `g`, `n`, `k` and `a` a scatter, `t<thread>` a
 -- thread it wrote to, `m<id>` a message id it was opened by, `h<id>` what one hop did. Hash and
 -- threads end together; neither is in an index of threads.
+--
+-- Ending and reopening visit every field. So that they cost a conversation that goes on and on no
+-- more each time, `r` and `h` of one with many move to a second hash as it is reopened: `e` tells so.
 local real_ttl, keep_closed = tonumber(ARGV[3]), tonumber(ARGV[4])
 local INBOX, GROUP = prefix .. 's:inbox', 'pump'
 local OPEN, CLOSED = prefix .. 'i:open', prefix .. 'i:closed'
@@ -12,6 +15,8 @@ local READY, DELAYED = prefix .. 'l:ready', prefix .. 'i:delayed'
 local DISPATCHES, COUNTS = prefix .. 'l:dispatches', prefix .. 'l:counts'
 -- Ms that a pump may be out of reach and still be told which of its openings had come in.
 local OPENINGS_KEPT = 600000
+-- Fields of a conversation beyond which what it has done is set aside.
+local MOST_FIELDS = 128
 
 local at = 4
 local function arg()
@@ -250,6 +255,11 @@ local function close_gather(gather)
   call_with('HDEL', v, gone)
 end
 
+-- A root scope's answer, if it has one or has ended.
+local function answer_of(scope)
+  return redis.call('HGET', v, 'r' .. scope) or redis.call('HGET', elder_key(v), 'r' .. scope)
+end
+
 -- Gives a scope its first answer, false for none; returns whether it was the first.
 local function answer_scope(id, answer)
   local scope = scope_of(id)
@@ -281,7 +291,7 @@ local ended_threads, gone_threads = {}, {}
 
 local function forget(id)
   local key = prefix .. 'v:' .. id
-  local gone = {key}
+  local gone = {key, elder_key(key)}
   for _, field in ipairs(redis.call('HKEYS', key)) do
     local kind, rest = string.sub(field, 1, 1), string.sub(field, 2)
     if kind == 't' then
@@ -313,6 +323,8 @@ local function close_conversation()
       ended_threads[#ended_threads + 1] = rest
     elseif kind == 'm' then
       redis.call('PEXPIRE', prefix .. 'n:' .. rest, integer(real_ttl))
+    elseif kind == 'e' then
+      redis.call('PEXPIRE', elder_key(v), integer(real_ttl))
     end
   end
 end
@@ -352,6 +364,24 @@ local function keep_the_newest()
   end
 end
 
+-- No scope is open, so no answer will be asked for to be changed.
+local function set_aside(names)
+  local moved, values = {}, {}
+  for _, field in ipairs(names) do
+    local kind = string.sub(field, 1, 1)
+    if kind == 'r' or kind == 'h' then
+      moved[#moved + 1] = field
+      values[#values + 1] = field
+      values[#values + 1] = redis.call('HGET', v, field)
+    end
+  end
+  if #moved > 0 then
+    call_with('HSET', elder_key(v), values)
+    call_with('HDEL', v, moved)
+    redis.call('HSET', v, 'e', '')
+  end
+end
+
 -- Opens a root scope; true when it opened its conversation, or opened it again.
 local function begin_scope(id, units, pump)
   set_scope(id, {units, '', '', 0, pump, 0})
@@ -361,8 +391,12 @@ local function begin_scope(id, units, pump)
   redis.call('ZADD', OPEN, integer(now), conversation)
   if redis.call('ZREM', CLOSED, conversation) == 1 then
     redis.call('PERSIST', v)
-    local threads = {}
-    for _, field in ipairs(redis.call('HKEYS', v)) do
+    redis.call('PERSIST', elder_key(v))
+    local threads, names = {}, redis.call('HKEYS', v)
+    if #names > MOST_FIELDS then
+      set_aside(names)
+    end
+    for _, field in ipairs(names) do
       local kind, rest = string.sub(field, 1, 1), string.sub(field, 2)
       if kind == 't' then
         threads[#threads + 1] = rest
