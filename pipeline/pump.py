@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -260,7 +261,7 @@ class StreamPump:
             The errors of `inject`.
         """
         engine = self._running()
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(timeout_s) if timeout_s is not None else nullcontext():
             chain = None if thread_id is None else await engine.entrance.known_chain(thread_id, to)
             opening = engine.entrance.opening(
                 to, payload, EXTERNAL, thread_id=thread_id, chain=chain, message_id=message_id

@@ -8,9 +8,10 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import msgspec
@@ -60,6 +61,16 @@ WINDOW = 256
 BLOCK_MS = 2000
 
 _encode = msgspec.msgpack.Encoder().encode
+
+
+class _Settling(NamedTuple):
+    """A settlement on its way; await it for its effects."""
+
+    reply: "asyncio.Future[list[Any]]"
+    effects_of: Callable[[list[Any]], Effects]
+
+    def __await__(self) -> Generator[Any, None, Effects]:
+        return self.effects_of((yield from self.reply.__await__()))
 
 
 class RedisMailbox:
@@ -219,12 +230,16 @@ class RedisMailbox:
         """Nothing: what can be taken is not here."""
         return []
 
-    async def settle(self, settlement: Settlement) -> Effects:
+    def settle(self, settlement: Settlement) -> Awaitable[Effects]:
         """Apply everything a hop did; waits while Redis is away."""
         key = key_of(settlement.taken)
         max_slots = self._config.max_slots_per_thread
         arguments = settlement_arguments(self._records, settlement, max_slots, self.fingerprints)
-        status, *rest = await self._scripts.run("settle", self.pump, self._entries[key], *arguments)
+        reply = self._scripts.run("settle", self.pump, self._entries[key], *arguments)
+        return _Settling(reply, partial(self._settled, settlement, key))
+
+    def _settled(self, settlement: Settlement, key: str, reply: list[Any]) -> Effects:
+        status, *rest = reply
         if status == b"slots":
             raise self._full(rest[0])
         self._entries.pop(key, None)

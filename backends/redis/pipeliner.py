@@ -88,7 +88,7 @@ class Pipeliner:
             await asyncio.gather(server, return_exceptions=True)
         for command in self._queue:
             if not command.reply.done():
-                command.reply.set_exception(BackendClosedError("the mailbox was stopped"))
+                _fail(command.reply, BackendClosedError("the mailbox was stopped"))
         self._queue.clear()
 
     async def _load(self) -> None:
@@ -174,7 +174,7 @@ class Pipeliner:
             except BackendUnavailableError as exc:
                 refusal = exc
             except BackendError as exc:
-                awaited.set_exception(exc)
+                _fail(awaited, exc)
         return refusal
 
 
@@ -190,6 +190,12 @@ def _turns(batch: list[_Command]) -> Iterator[list[_Command]]:
         size += len(command.arguments)
     if turn:
         yield turn
+
+
+def _fail(reply: "asyncio.Future[Any]", reason: BackendError) -> None:
+    reply.set_exception(reason)
+    # Nobody may wait for it any more, and then it is nobody's to hear of.
+    reply.exception()
 
 
 async def _reply_on(connection: Any) -> Any:
