@@ -143,18 +143,18 @@ def _name_ends(axes: Any, lines: Lines, tones: Mapping[str, str], top: float) ->
     gap = top * 0.07
     heights: list[float] = []
     ceiling = top
-    for end, *_ in sorted(ends, reverse=True):
-        heights.append(min(end, ceiling))
+    for cost, *_ in sorted(ends, reverse=True):
+        heights.append(min(cost, ceiling))
         ceiling = heights[-1] - gap
     floor = 0.0
     for at in reversed(range(len(heights))):
         heights[at] = max(heights[at], floor)
         floor = heights[at] + gap
-    for height, (end, size, text, tone) in zip(heights, sorted(ends, reverse=True), strict=True):
+    for height, (cost, size, text, tone) in zip(heights, sorted(ends, reverse=True), strict=True):
         axes.annotate(
             text,
-            (size, end),
-            xytext=(14, (height - end) / top * _PLOT_POINTS),
+            (size, cost),
+            xytext=(14, (height - cost) / top * _PLOT_POINTS),
             textcoords="offset points",
             va="center",
             color=tone if tone != OTHERS else "#6a737d",

@@ -29,7 +29,7 @@ from backends.protocol import BackendConfig
 from backends.redis.mailbox import GROUP
 from backends.redis.pipeliner import MAX_TURN, Pipeliner
 from backends.redis.scripts import script_text
-from benchmarks.measuring import ROOT, Comparison, Contestant, Series
+from benchmarks.measuring import ROOT, Comparison, Contestant
 from benchmarks.private_redis import PrivateRedis, private_redis
 from benchmarks.rows import Aimed, Figure, Result, interleave_all
 from benchmarks.targets import Target
@@ -50,13 +50,13 @@ def compare(rounds: int, *, messages: int = MESSAGES) -> list[Result]:
     """One pump beside plain redis-py; two and four pumps beside one."""
     found = interleave_all(
         [
-            *(_contestant(f"{count} pumps", "pumps", messages, count) for count in PUMPS),
+            *(_contestant(_name(count), "pumps", messages, count) for count in PUMPS),
             _contestant("plain redis-py", "plain", messages),
         ],
         rounds=rounds,
     )
     rates = {name: figures["hops_per_s"] for name, figures in found.items()}
-    one, plain = rates["1 pumps"], rates["plain redis-py"]
+    one, plain = rates[_name(1)], rates["plain redis-py"]
     title = "two hops over redis, against plain redis-py"
     beside = Comparison(title, "hops/s", one, plain, more_is_better=True)
     wanted = "e. redis mode, one pump, against plain redis-py's pipelines"
@@ -65,9 +65,9 @@ def compare(rounds: int, *, messages: int = MESSAGES) -> list[Result]:
         *(
             Aimed(
                 Comparison(
-                    f"two hops over redis, {count} pumps against 1",
+                    f"two hops over redis, {_name(count)} against one",
                     "hops/s",
-                    rates[f"{count} pumps"],
+                    rates[_name(count)],
                     one,
                     more_is_better=True,
                 )
@@ -75,11 +75,15 @@ def compare(rounds: int, *, messages: int = MESSAGES) -> list[Result]:
             for count in PUMPS[1:]
         ),
         *(
-            Figure(f"cpu of {who} a hop over redis", "us", Series(name, figures[key].figures))
+            Figure(f"{name}: cpu of {who} a hop over redis", "us", figures[key])
             for name, figures in found.items()
             for who, key in (("clients", "client_us"), ("redis", "redis_us"))
         ),
     ]
+
+
+def _name(pumps: int) -> str:
+    return "1 pump" if pumps == 1 else f"{pumps} pumps"
 
 
 def _contestant(name: str, command: str, messages: int, pumps: int = 1) -> Contestant:

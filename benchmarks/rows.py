@@ -6,7 +6,7 @@ Like `measuring.Comparison`, each prints its line of the table and its part of t
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -120,6 +120,39 @@ class Curve:
             "growth": self.growth,
             "points": {str(size): list(figures) for size, figures in self.points.items()},
         }
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Figures of one unit by row and column; a row may lack some columns."""
+
+    title: str
+    unit: str
+    rows: Mapping[str, Mapping[str, Sequence[float]]]
+    targets: Sequence[Target] = ()
+
+    def table_row(self) -> str:
+        """The medians."""
+        columns = list(dict.fromkeys(column for row in self.rows.values() for column in row))
+        lines = [f"{self.title}, {self.unit}", _line("", columns)]
+        for name, row in self.rows.items():
+            cells = (
+                f"{statistics.median(row[each]):,.4g}" if each in row else "" for each in columns
+            )
+            lines.append(_line(name, cells))
+        return "\n".join(lines)
+
+    def as_json(self) -> dict[str, Any]:
+        """Every single figure."""
+        rows = {
+            name: {column: list(figures) for column, figures in row.items()}
+            for name, row in self.rows.items()
+        }
+        return {"title": self.title, "unit": self.unit, "rows": rows}
+
+
+def _line(name: str, cells: Iterable[str]) -> str:
+    return f"  {name:<18}" + "".join(f"{cell:>20}" for cell in cells)
 
 
 Rounds = Mapping[str, Mapping[str, Series]]

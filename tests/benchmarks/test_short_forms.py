@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from benchmarks.plots import draw_all
 
 from benchmarks import backends, growth, memory, pump
-from benchmarks.rows import Curve, Result
+from benchmarks.plots import draw_all
+from benchmarks.rows import Curve, Grid, Result
 from benchmarks.targets import Target, table
 from tests.servers import require_redis
 
@@ -58,11 +58,13 @@ def test_pumps_over_redis() -> None:
 def test_backends() -> None:
     """Every operation of the three backends is measured, those of Redis beside bare commands."""
     results = check(backends.compare(1, calls=4))
-    for operation in (*backends.OPERATIONS, *backends.CLEARING):
-        for name in backends.BACKENDS:
-            assert f"{name}, {operation}" in results
+    grid = results["backends, each operation"]
+    assert isinstance(grid, Grid)
+    assert set(grid.rows) == {*backends.OPERATIONS, *backends.CLEARING}
+    assert all(set(backends.BACKENDS) <= set(row) for row in grid.rows.values())
     for operation in backends.AIMED_AT:
-        assert f"RedisBackend {operation}, against the bare command" in results
+        (target,) = results[f"RedisBackend {operation}, against one bare command"].targets
+        assert target.wanted == "≥ 0.8 x"
 
 
 @pytest.mark.parametrize("name", growth.GROWTHS)
