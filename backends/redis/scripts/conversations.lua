@@ -39,9 +39,14 @@ local function count(what, by)
 end
 
 -- A command with any number of arguments, of which Lua can pass on some thousands at once.
-local function call_with(command, key, arguments)
+local function call_with(command, key, arguments, option)
   for first = 1, #arguments, 1000 do
-    redis.call(command, key, unpack(arguments, first, math.min(first + 999, #arguments)))
+    local last = math.min(first + 999, #arguments)
+    if option then
+      redis.call(command, key, option, unpack(arguments, first, last))
+    else
+      redis.call(command, key, unpack(arguments, first, last))
+    end
   end
 end
 
@@ -102,23 +107,45 @@ local function quarantine(raw, most)
 end
 
 local conversation, v
--- What is to be written to its hash.
-local fields = {}
+-- Its hash as the command sees it: what it asks for is read once, what it changes is written at its
+-- end. False stands for no such field.
+local known, is_changed = {}, {}
 
 local function enter(id)
   conversation, v = id, prefix .. 'v:' .. id
+  known, is_changed = {}, {}
+end
+
+local function expect_fields(names)
+  local values = redis.call('HMGET', v, unpack(names))
+  for i, name in ipairs(names) do
+    known[name] = values[i]
+  end
+end
+
+local function field(name)
+  if known[name] == nil then
+    known[name] = redis.call('HGET', v, name)
+  end
+  return known[name]
 end
 
 local function set_field(name, value)
-  fields[#fields + 1] = name
-  fields[#fields + 1] = value
+  known[name], is_changed[name] = value, true
 end
 
 local function save_fields()
-  if #fields > 0 then
-    call_with('HSET', v, fields)
-    fields = {}
+  local written, gone = {}, {}
+  for name in pairs(is_changed) do
+    if known[name] then
+      written[#written + 1], written[#written + 2] = name, known[name]
+    else
+      gone[#gone + 1] = name
+    end
   end
+  call_with('HSET', v, written)
+  call_with('HDEL', v, gone)
+  is_changed = {}
 end
 
 -- Slots as they stand in ARGV: how many, then thread, chain and data of each.
@@ -164,7 +191,8 @@ local function remember(slots, lengths)
       redis.call('RPUSH', thread_key(id), '=' .. chain, data)
       set_field('t' .. id, '')
     else
-      if lengths[id] and redis.call('HSETNX', v, 't' .. id, '') == 1 then
+      if lengths[id] and not field('t' .. id) then
+        set_field('t' .. id, '')
         adopt(id, chain)
       end
       redis.call('RPUSH', thread_key(id), data)
@@ -200,14 +228,14 @@ local function send()
   end
 end
 
--- Scopes of this conversation that the command has touched: units, parent, gather, position,
+-- Open scopes of this conversation that the command has touched: units, parent, gather, position,
 -- pumps that wait for it, settled.
-local scopes, closed_scopes = {}, {}
+local scopes = {}
 local UNITS, PARENT, GATHER, POSITION, PUMPS, SETTLED = 1, 2, 3, 4, 5, 6
 
 local function scope_of(id)
-  if scopes[id] == nil and not closed_scopes[id] then
-    local raw = redis.call('HGET', v, 's' .. id)
+  if scopes[id] == nil then
+    local raw = field('s' .. id)
     scopes[id] = raw and cmsgpack.unpack(raw) or false
   end
   return scopes[id]
@@ -248,26 +276,27 @@ local function add_unit(id)
 end
 
 local function close_gather(gather)
-  local gone = {'g' .. gather, 'n' .. gather, 'k' .. gather}
-  for position = 0, tonumber(redis.call('HGET', v, 'k' .. gather) or 0) - 1 do
-    gone[#gone + 1] = 'a' .. gather .. ':' .. position
+  for position = 0, tonumber(field('k' .. gather) or 0) - 1 do
+    set_field('a' .. gather .. ':' .. position, false)
   end
-  call_with('HDEL', v, gone)
+  for _, kind in ipairs({'g', 'n', 'k'}) do
+    set_field(kind .. gather, false)
+  end
 end
 
 -- A root scope's answer, if it has one or has ended.
 local function answer_of(scope)
-  return redis.call('HGET', v, 'r' .. scope) or redis.call('HGET', elder_key(v), 'r' .. scope)
+  return field('r' .. scope) or redis.call('HGET', elder_key(v), 'r' .. scope)
 end
 
 -- Gives a scope its first answer, false for none; returns whether it was the first.
 local function answer_scope(id, answer)
   local scope = scope_of(id)
   if scope[PARENT] == '' then
-    if not answer or redis.call('HSETNX', v, 'r' .. id, answer) == 0 then
+    if not answer or field('r' .. id) then
       return not answer
     end
-    scope[SETTLED] = 1
+    set_field('r' .. id, answer)
     tell(scope[PUMPS], 'answered', id, answer)
     return true
   end
@@ -277,137 +306,148 @@ local function answer_scope(id, answer)
   scope[SETTLED] = 1
   local gather = scope[GATHER]
   if answer then
-    redis.call('HSET', v, 'a' .. gather .. ':' .. scope[POSITION], answer)
+    set_field('a' .. gather .. ':' .. scope[POSITION], answer)
   end
-  if redis.call('HINCRBY', v, 'n' .. gather, -1) == 0 then
+  local left = tonumber(field('n' .. gather)) - 1
+  set_field('n' .. gather, left)
+  if left == 0 then
     add_unit(scope[PARENT])
     deliver('g', gather, 'c', conversation)
   end
   return true
 end
 
--- Threads whose conversation this script has ended, or forgotten.
-local ended_threads, gone_threads = {}, {}
+-- What has become of conversations, for their indexes at the end of the script.
+local is_open = {}
+-- Threads of those that have ended, or are forgotten; keys of the latter.
+local ended_threads, gone_threads, gone_keys = {}, {}, {}
 
-local function forget(id)
-  local key = prefix .. 'v:' .. id
-  local gone = {key, elder_key(key)}
-  for _, field in ipairs(redis.call('HKEYS', key)) do
-    local kind, rest = string.sub(field, 1, 1), string.sub(field, 2)
+-- Each thread of a conversation, each message id it was opened by, and what has been set aside of
+-- it; returns the fields seen.
+local function each_part(hash, visit)
+  local names = redis.call('HKEYS', hash)
+  for _, name in ipairs(names) do
+    local kind, rest = string.sub(name, 1, 1), string.sub(name, 2)
     if kind == 't' then
-      gone[#gone + 1] = thread_key(rest)
-      gone_threads[#gone_threads + 1] = rest
+      visit(thread_key(rest), rest)
     elseif kind == 'm' then
-      gone[#gone + 1] = prefix .. 'n:' .. rest
+      visit(prefix .. 'n:' .. rest)
+    elseif kind == 'e' then
+      visit(elder_key(hash))
     end
   end
-  for first = 1, #gone, 1000 do
-    redis.call('DEL', unpack(gone, first, math.min(first + 999, #gone)))
+  return names
+end
+
+-- Sets aside what a conversation has done; no scope of it is open, so no answer can change.
+local function set_aside(names)
+  local moved, written = {}, {}
+  for _, name in ipairs(names) do
+    local kind = string.sub(name, 1, 1)
+    if kind == 'r' or kind == 'h' then
+      moved[#moved + 1] = name
+      written[#written + 1], written[#written + 2] = name, redis.call('HGET', v, name)
+    end
+  end
+  if #moved > 0 then
+    call_with('HSET', elder_key(v), written)
+    call_with('HDEL', v, moved)
+    set_field('e', '')
   end
 end
 
+local function forget(id)
+  local hash = prefix .. 'v:' .. id
+  gone_keys[#gone_keys + 1] = hash
+  each_part(hash, function(key, thread)
+    gone_keys[#gone_keys + 1] = key
+    gone_threads[#gone_threads + 1] = thread
+  end)
+end
+
 -- An ended conversation's keys begin to expire.
-local has_closed = false
 local function close_conversation()
-  has_closed = true
-  redis.call('ZREM', OPEN, conversation)
-  redis.call('ZADD', CLOSED, integer(now), conversation)
+  is_open[conversation] = false
   if real_ttl == 0 or keep_closed == 0 then
     return
   end
   redis.call('PEXPIRE', v, integer(real_ttl))
-  for _, field in ipairs(redis.call('HKEYS', v)) do
-    local kind, rest = string.sub(field, 1, 1), string.sub(field, 2)
-    if kind == 't' then
-      redis.call('PEXPIRE', thread_key(rest), integer(real_ttl))
-      ended_threads[#ended_threads + 1] = rest
-    elseif kind == 'm' then
-      redis.call('PEXPIRE', prefix .. 'n:' .. rest, integer(real_ttl))
-    elseif kind == 'e' then
-      redis.call('PEXPIRE', elder_key(v), integer(real_ttl))
-    end
-  end
+  each_part(v, function(key, thread)
+    redis.call('PEXPIRE', key, integer(real_ttl))
+    ended_threads[#ended_threads + 1] = thread
+  end)
 end
 
--- Some of them may stand in an index all the same: somebody has linked them to another chain.
-local function index_threads(ids, ends)
+-- Threads in an index all the same: somebody has linked them to another chain.
+local function index_threads(threads, ends)
   for _, index in ipairs({THREADS, LINKS}) do
-    if #ids > 0 and redis.call('EXISTS', index) == 1 then
-      local rows = {}
-      for i, id in ipairs(ids) do
-        rows[2 * i - 1], rows[2 * i] = integer(ends), id
-      end
-      for first = 1, #rows, 1000 do
-        redis.call('ZADD', index, 'XX', unpack(rows, first, math.min(first + 999, #rows)))
+    if #threads > 0 and redis.call('EXISTS', index) == 1 then
+      if ends then
+        local rows = {}
+        for i, id in ipairs(threads) do
+          rows[2 * i - 1], rows[2 * i] = integer(ends), id
+        end
+        call_with('ZADD', index, rows, 'XX')
+      else
+        call_with('ZREM', index, threads)
       end
       changed[index] = true
     end
-  end
-end
-
--- What is beyond the number of closed conversations kept goes at once.
-local function keep_the_newest()
-  expire_if_ends(CLOSED)
-  local too_many = redis.call('ZCARD', CLOSED) - keep_closed
-  if too_many > 0 then
-    local oldest = redis.call('ZPOPMIN', CLOSED, too_many)
-    for i = 1, #oldest, 2 do
-      forget(oldest[i])
-    end
-  end
-  index_threads(ended_threads, now + real_ttl)
-  for _, index in ipairs({THREADS, LINKS}) do
-    if #gone_threads > 0 and redis.call('EXISTS', index) == 1 then
-      call_with('ZREM', index, gone_threads)
-      changed[index] = true
-    end
-  end
-end
-
--- No scope is open, so no answer will be asked for to be changed.
-local function set_aside(names)
-  local moved, values = {}, {}
-  for _, field in ipairs(names) do
-    local kind = string.sub(field, 1, 1)
-    if kind == 'r' or kind == 'h' then
-      moved[#moved + 1] = field
-      values[#values + 1] = field
-      values[#values + 1] = redis.call('HGET', v, field)
-    end
-  end
-  if #moved > 0 then
-    call_with('HSET', elder_key(v), values)
-    call_with('HDEL', v, moved)
-    redis.call('HSET', v, 'e', '')
   end
 end
 
 -- Opens a root scope; true when it opened its conversation, or opened it again.
 local function begin_scope(id, units, pump)
   set_scope(id, {units, '', '', 0, pump, 0})
-  if redis.call('HINCRBY', v, 'o', 1) > 1 then
+  local count_before = field('o')
+  set_field('o', tonumber(count_before or 0) + 1)
+  if tonumber(count_before or 0) > 0 then
     return false
   end
-  redis.call('ZADD', OPEN, integer(now), conversation)
-  if redis.call('ZREM', CLOSED, conversation) == 1 then
+  is_open[conversation] = true
+  if count_before then
+    local threads = {}
     redis.call('PERSIST', v)
-    redis.call('PERSIST', elder_key(v))
-    local threads, names = {}, redis.call('HKEYS', v)
+    redis.call('ZREM', CLOSED, conversation)
+    local names = each_part(v, function(key, thread)
+      redis.call('PERSIST', key)
+      threads[#threads + 1] = thread
+    end)
+    index_threads(threads, NEVER)
     if #names > MOST_FIELDS then
       set_aside(names)
     end
-    for _, field in ipairs(names) do
-      local kind, rest = string.sub(field, 1, 1), string.sub(field, 2)
-      if kind == 't' then
-        threads[#threads + 1] = rest
-        redis.call('PERSIST', thread_key(rest))
-      elseif kind == 'm' then
-        redis.call('PERSIST', prefix .. 'n:' .. rest)
-      end
-    end
-    index_threads(threads, NEVER)
   end
   return true
+end
+
+-- Ends every script that opens or closes conversations. What is beyond the number of closed ones
+-- kept goes at once.
+local function index_conversations()
+  local opened, ended, ended_rows = {}, {}, {}
+  for id, is_still_open in pairs(is_open) do
+    local rows = is_still_open and opened or ended_rows
+    rows[#rows + 1], rows[#rows + 2] = integer(now), id
+    if not is_still_open then
+      ended[#ended + 1] = id
+    end
+  end
+  call_with('ZADD', OPEN, opened)
+  if #ended > 0 then
+    call_with('ZREM', OPEN, ended)
+    call_with('ZADD', CLOSED, ended_rows)
+    expire_if_ends(CLOSED)
+    local too_many = redis.call('ZCARD', CLOSED) - keep_closed
+    local oldest = too_many > 0 and redis.call('ZPOPMIN', CLOSED, too_many) or {}
+    for i = 1, #oldest, 2 do
+      forget(oldest[i])
+    end
+  end
+  for first = 1, #gone_keys, 1000 do
+    redis.call('DEL', unpack(gone_keys, first, math.min(first + 999, #gone_keys)))
+  end
+  index_threads(ended_threads, now + real_ttl)
+  index_threads(gone_threads)
 end
 
 -- Takes one unit off a scope; at zero closes it, and so on upwards.
@@ -420,14 +460,16 @@ local function release(id)
       break
     end
     answer_scope(id, false)
-    scopes[id], closed_scopes[id] = nil, true
-    redis.call('HDEL', v, 's' .. id)
+    scopes[id] = false
+    set_field('s' .. id, false)
     if scope[PARENT] == '' then
-      if scope[SETTLED] == 0 then
-        redis.call('HSETNX', v, 'r' .. id, '')
+      if not field('r' .. id) then
+        set_field('r' .. id, '')
       end
       tell(scope[PUMPS], 'closed', id, '')
-      has_ended = redis.call('HINCRBY', v, 'o', -1) == 0
+      local left = tonumber(field('o')) - 1
+      set_field('o', left)
+      has_ended = left == 0
     end
     id = scope[PARENT]
   end
@@ -447,5 +489,5 @@ local replied_before = {}
 
 local function begin_command()
   conversation, v, me = nil, nil, nil
-  fields, scopes, closed_scopes, news = {}, {}, {}, {}
+  known, is_changed, scopes, news = {}, {}, {}, {}
 end

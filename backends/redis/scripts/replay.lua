@@ -10,5 +10,6 @@ begin_scope(scope, 1, '')
 save()
 deliver('m', record)
 count('replayed')
+index_conversations()
 tidy()
 return 1

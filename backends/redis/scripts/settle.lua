@@ -39,6 +39,13 @@ function commands.settle()
     return {'duplicate'}
   end
   enter(id)
+  local names = {'s' .. scope, 'r' .. scope, 'o'}
+  for thread, length in pairs(lengths) do
+    if length > 0 and #names < 1000 then
+      names[#names + 1] = 't' .. thread
+    end
+  end
+  expect_fields(names)
   if not scope_of(scope) then
     -- Its conversation was deleted by hand.
     return {'duplicate'}

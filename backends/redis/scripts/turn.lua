@@ -27,9 +27,7 @@ for pump, replied in pairs(replied_before) do
   redis.call('ZREMRANGEBYSCORE', openings_of(pump), '-inf', '(' .. replied)
   redis.call('PEXPIRE', openings_of(pump), OPENINGS_KEPT)
 end
-if has_closed then
-  keep_the_newest()
-end
+index_conversations()
 for what, by in pairs(tally) do
   redis.call('HINCRBY', COUNTS, what, by)
 end
