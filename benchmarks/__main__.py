@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import audit, backends, growth, hops, memory, pump
+from benchmarks import audit, backends, growth, hops, memory, pump, slots
 from benchmarks.measuring import machine
 from benchmarks.targets import table
 
@@ -20,6 +20,7 @@ SCENARIOS: dict[str, Callable[[int], Sequence[Any]]] = {
     "pump": pump.compare,
     "backends": backends.compare,
     "growth": growth.compare,
+    "slots": slots.compare,
     "memory": memory.compare,
 }
 

@@ -178,6 +178,25 @@ def _growth(against: str, message: str) -> Plot:
     return plot
 
 
+def _slots(results: Results, path: Path) -> bool:
+    points = {
+        title.partition(", by ")[0]: {int(size): row for size, row in result["points"].items()}
+        for title, result in results.items()
+        if result.get("against") == "slots of a thread" and title.startswith("redis")
+    }
+    if not points:
+        return False
+    title = "However many slots a thread has, the next one and any one cost the same"
+    lines = Lines(
+        title,
+        "slots of a thread",
+        "µs of CPU a call over Redis, caller and Redis together",
+        points,
+        list(points),
+    )
+    return draw_lines(path, lines)
+
+
 def _resident(results: Results, path: Path) -> bool:
     figures = {
         title.removesuffix(" (rss)"): result["median"]
@@ -229,6 +248,7 @@ PLOTS: Mapping[str, Plot] = {
     "growth-long": _growth(
         "slots of one conversation", "One more message in a conversation of up to {largest} slots"
     ),
+    "growth-slots": _slots,
     "memory-of-processes": _resident,
     "memory-of-a-message": _stored,
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import backends, growth, memory, pump
+from benchmarks import backends, growth, memory, pump, slots
 from benchmarks.plots import draw_all
 from benchmarks.rows import Curve, Grid, Result
 from benchmarks.targets import Target, table
@@ -75,6 +75,12 @@ def test_growth(name: str) -> None:
         assert isinstance(curve, Curve)
         sizes = {max(1, int(size * 0.001)) for size in growth.GROWTHS[name].sizes}
         assert set(curve.points) == sizes
+
+
+def test_slots() -> None:
+    """Every backend has a curve for each operation."""
+    results = check(slots.compare(1, sizes=[2, 20], calls=4))
+    assert len(results) == len(slots.BACKENDS) * len(slots.OPERATIONS)
 
 
 def test_memory() -> None:
