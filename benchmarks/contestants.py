@@ -50,7 +50,7 @@ def _peer(name: str, requirements: Sequence[str], *workers: str, **settings: Any
 
 
 _REDIS = ("redis==8.1.0", "hiredis==3.5.0")
-_CELERY = ("celery==5.7.0", "kombu==5.7.0", *_REDIS)
+_CELERY = ("celery[redis]==5.7.0", "kombu==5.7.0", *_REDIS)
 _CELERY_WORKER = (
     "-m celery -A {module}:app worker -P prefork"
     f" -c {_TWO} -l warning --without-gossip --without-mingle --without-heartbeat"
@@ -63,8 +63,8 @@ PEERS = (
     _peer(
         "dramatiq",
         ("dramatiq==2.2.1", *_REDIS),
-        # Threads beyond one a process would only fight for its interpreter.
-        "-m dramatiq {module} -p " + _TWO + " -t 1",
+        # As by default, with 8 threads each; one alone fetches too few messages at a time.
+        "-m dramatiq {module} -p " + _TWO,
     ),
     _peer(
         "huey",

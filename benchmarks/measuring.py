@@ -101,7 +101,11 @@ def peer_python(name: str, *requirements: str) -> str:
         print(f"  installing {name} into {home.name}", file=sys.stderr)
         venv.create(home, with_pip=True, clear=True)
         install = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-        subprocess.run([*install, *requirements], check=True)
+        done = subprocess.run(
+            [*install, *requirements], check=False, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise RuntimeError(f"{name} can't be installed:\n{done.stderr}")
         stamp.write_text(wanted)
     return str(python)
 
@@ -229,10 +233,10 @@ class Table:
 
     def table_row(self) -> str:
         """Title, head, and the rows."""
-        head = f"  {'':<22}" + "".join(f"{name:<30}" for name in self.columns)
+        head = f"  {'':<22}" + "".join(f"{name:<38}" for name in self.columns)
         lines = [
             f"  {name:<22}"
-            + "".join(f"{f'{each.median:,.4g} ({each.spread})':<30}" for each in series)
+            + "".join(f"{f'{each.median:,.4g} ({each.spread})':<38}" for each in series)
             + " ".join(f"{package} {version}" for package, version in self.versions[name].items())
             for name, series in self.rows.items()
         ]

@@ -33,13 +33,15 @@ class OnSaq:
         jobs = [
             {"number": number, "text": PAYLOAD, "milliseconds": burnt} for number, burnt in calls
         ]
-        return await queue.map("work", jobs, poll_interval=LOOK_S)
+        # Its sweep at start aborts what has been taken and not begun, unless it may be retried.
+        return await queue.map("work", jobs, poll_interval=LOOK_S, retries=3)
 
     async def one(self, call: Call) -> Answer:
         number, burnt = call
         return await queue.apply(
             "work",
             poll_interval=LOOK_FOR_ONE_S,
+            retries=3,
             number=number,
             text=PAYLOAD,
             milliseconds=burnt,
