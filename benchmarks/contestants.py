@@ -97,7 +97,9 @@ PEERS = (
 OURSELVES = Contestant(
     OURS,
     "benchmarks.ours",
-    workers=[["-P", "-m", "pipeline.cli.main", "worker", "{organism}", "-l", "warning", "-c", _TWO]],
+    workers=[
+        ["-P", "-m", "pipeline.cli.main", "worker", "{organism}", "-l", "warning", "-c", _TWO]
+    ],
 )
 LOCAL_POOL = Contestant(POOL, "benchmarks.pool", needs_redis=False)
 FIELD = (OURSELVES, LOCAL_POOL, *PEERS)

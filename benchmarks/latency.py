@@ -1,4 +1,4 @@
-"""Idle latency: one no-op message after the other, each sent when the last one's answer is there."""
+"""Idle latency: no-op messages one after the other, each sent when the last is answered."""
 
 from collections.abc import Sequence
 

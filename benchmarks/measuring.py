@@ -100,7 +100,7 @@ def peer_python(name: str, *requirements: str) -> str:
     if not stamp.exists() or stamp.read_text() != wanted:
         print(f"  installing {name} into {home.name}", file=sys.stderr)
         venv.create(home, with_pip=True, clear=True)
-        install = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        install = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
         done = subprocess.run(
             [*install, *requirements], check=False, capture_output=True, text=True
         )
@@ -139,12 +139,12 @@ class Target:
     is_met: bool
 
     @classmethod
-    def at_least(cls, figure: str, wanted: float, measured: float, unit: str = "×") -> "Target":
+    def at_least(cls, figure: str, wanted: float, measured: float, unit: str = "x") -> "Target":
         """Met by *wanted* or more."""
         return cls(figure, f"≥ {wanted:g} {unit}", f"{measured:.3g} {unit}", measured >= wanted)
 
     @classmethod
-    def at_most(cls, figure: str, wanted: float, measured: float, unit: str = "×") -> "Target":
+    def at_most(cls, figure: str, wanted: float, measured: float, unit: str = "x") -> "Target":
         """Met by *wanted* or less."""
         return cls(figure, f"≤ {wanted:.3g} {unit}", f"{measured:.3g} {unit}", measured <= wanted)
 
@@ -233,14 +233,19 @@ class Table:
 
     def table_row(self) -> str:
         """Title, head, and the rows."""
-        head = f"  {'':<22}" + "".join(f"{name:<38}" for name in self.columns)
+        width = max(map(len, [*self.rows, ""])) + 4
+        head = " " * width + "".join(f"{name:<34}" for name in self.columns)
         lines = [
-            f"  {name:<22}"
-            + "".join(f"{f'{each.median:,.4g} ({each.spread})':<38}" for each in series)
-            + " ".join(f"{package} {version}" for package, version in self.versions[name].items())
+            f"  {name:<{width - 2}}"
+            + "".join(f"{f'{each.median:,.4g} ({each.spread})':<34}" for each in series)
             for name, series in self.rows.items()
         ]
-        return "\n".join([self.title, head, *(line.rstrip() for line in lines)])
+        lines += [
+            f"  {name}: {', '.join(f'{package} {text}' for package, text in versions.items())}"
+            for name, versions in self.versions.items()
+            if versions
+        ]
+        return "\n".join([self.title, head.rstrip(), *(line.rstrip() for line in lines)])
 
     def as_json(self) -> dict[str, Any]:
         """Every single figure, by contestant and column."""

@@ -1,6 +1,6 @@
 """Mixed: one in twenty handlers burns 200 ms, the others 1 ms; batching must not make these wait.
 
-Messages come at random moments, the same in every run, at `LOAD` of what two processors can burn.
+Messages come at random moments, the same in every run, at half of what two processors can burn.
 Latency counts from the moment a message was due, so that a producer that falls behind shows.
 With batches as by default, beside none: a budget of 0 lets no message carry two runs. Once with a
 listener for each kind, and once with one for both, whose durations tell the pump less.
@@ -19,7 +19,7 @@ COLUMNS = {
     "large_p50_ms": "p50 ms of 200 ms",
 }
 BATCHED, UNBATCHED = "batched", "unbatched"
-KINDS = {"two-listeners": "a listener for each", "one-listener": "one listener for both"}
+KINDS = {"two-listeners": "two listeners", "one-listener": "one listener"}
 NO_BATCHES = {"batch_budget_ms": 0}
 
 
@@ -27,14 +27,14 @@ def compare(rounds: int, only: Sequence[str] = (), *, is_short: bool = False) ->
     """Both forms, batched and not, in turn; *only* names others, so it means nothing here."""
     messages = SHORT_MESSAGES if is_short else MESSAGES
     runs = {}
-    for kind in KINDS:
+    for kind, called in KINDS.items():
         assignment = {"scenario": kind, "loads": [(0, messages)], "warm_up": 50}
         for name, celery in ((BATCHED, {}), (UNBATCHED, NO_BATCHES)):
-            runs[f"{name}, {KINDS[kind]}"] = Run(
+            runs[f"{name}, {called}"] = Run(
                 OURSELVES, assignment, producer="benchmarks.mixed_producer", celery=celery
             )
     printed = in_turn(runs, rounds, tell="p99_ms")
-    title = f"mixed, {messages} messages, one in twenty of 200 ms, at 60 % of capacity"
+    title = f"mixed, {messages} messages, one in twenty of 200 ms, at half of capacity"
     found = table(title, printed, COLUMNS, sort_by="-p99_ms")
     medians = by_name(found, 0)
     targets = []

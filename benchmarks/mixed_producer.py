@@ -19,7 +19,7 @@ from pipeline import StreamPump
 
 SMALL_MS, LARGE_MS, LARGE_SHARE = 1.0, 200.0, 0.05
 #: Of what the processes could burn.
-LOAD = 0.6
+LOAD = 0.5
 SEED = 20
 
 

@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from benchmarks.usage import processor_s
+from benchmarks.usage import machine_busy_s, processor_s
 
 #: Worker processes that take part, from the first measured message on.
 PROCESSES = 2
@@ -98,20 +98,28 @@ async def warm_up(contestant: Contestant, milliseconds: float, messages: int) ->
 async def measure_many(
     contestant: Contestant, milliseconds: float, messages: int, assignment: Assignment
 ) -> dict[str, Any]:
-    """All at once: messages a second, processor time of all sides a message, efficiency."""
+    """All at once: messages a second, processor time of all sides a message, efficiency.
+
+    A share of the machine goes to others, which a busy one shows: it is told as well.
+    """
     calls = [(number, milliseconds) for number in range(messages)]
     sessions = [os.getpid(), *assignment.sessions]
-    used, started = processor_s(sessions), time.perf_counter()
+    busy, used, started = machine_busy_s(), processor_s(sessions), time.perf_counter()
     answers = await contestant.many(calls)
     wall_s = time.perf_counter() - started
-    used = processor_s(sessions) - used
+    used, busy = processor_s(sessions) - used, machine_busy_s() - busy
+    others = max(0.0, busy - used) / (wall_s * (os.cpu_count() or 1))
+    efficiency = messages * milliseconds / 1000 / (wall_s * PROCESSES)
     return {
         "milliseconds": milliseconds,
         **_checked(answers, messages),
         "wall_s": wall_s,
         "per_s": messages / wall_s,
         "processor_us": used / messages * 1e6,
-        "efficiency": messages * milliseconds / 1000 / (wall_s * PROCESSES),
+        "efficiency": efficiency,
+        # What the rest of the machine did meanwhile, and what of the remainder was work.
+        "others_percent": 100 * others,
+        "efficiency_of_rest": efficiency / (1 - others) if others < 1 else 0.0,
     }
 
 

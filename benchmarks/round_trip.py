@@ -15,7 +15,7 @@ from benchmarks.tables import best, by_name, table
 MESSAGES = {CELERY: 2_000, COUNTED: 2_000, "rq": 1_000, "arq": 4_000, "taskiq": 4_000}
 MOST = 10_000
 WARM_UP = 1_000
-COLUMNS = {"per_s": "round trips/s", "processor_us": "CPU µs each"}
+COLUMNS = {"per_s": "round trips/s", "processor_us": "CPU µs each", "others_percent": "others, %"}
 
 
 def compare(rounds: int, only: Sequence[str] = (), *, is_short: bool = False) -> list[Table]:

@@ -24,8 +24,8 @@ def table(
         columns: which figures, and how they are headed.
         sort_by: the figure by which rows are ordered, highest first; lowest after a minus.
     """
-    key = sort_by.removeprefix("-")
-    sign = 1 if sort_by != key else -1
+    by = sort_by.removeprefix("-")
+    sign = 1 if sort_by != by else -1
     rows = {
         name: {
             column: Series(name, [each["loads"][load][column] for each in rounds])
@@ -34,14 +34,14 @@ def table(
         for name, rounds in printed.items()
         if rounds
     }
-    order = sorted(rows, key=lambda name: sign * rows[name][key].median)
+    order = sorted(rows, key=lambda name: sign * rows[name][by].median)
     return Table(
         title,
         list(columns.values()),
         {name: list(rows[name].values()) for name in order},
         {name: printed[name][-1]["versions"] for name in order},
         counts={
-            name: [{count: each["loads"][load][count] for count in COUNTS} for each in printed[name]]
+            name: [{key: each["loads"][load][key] for key in COUNTS} for each in printed[name]]
             for name in order
         },
     )

@@ -1,4 +1,4 @@
-"""Processor time of whole sessions: a process, what it has started, and what of that has ended."""
+"""Processor time: of whole sessions, with what of them has ended, and of the whole machine."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -10,6 +10,9 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _STATE, _SESSION = 0, 3
 #: User and system time; both again of children that have ended and been waited for.
 _TIMES = slice(11, 15)
+#: Of the first line of /proc/stat: user, nice and system time; interrupts; and what other machines
+#: on the same hardware took.
+_BUSY = (1, 2, 3, 6, 7, 8)
 
 
 def session_of(leader: int) -> list[int]:
@@ -26,6 +29,12 @@ def processor_s(leaders: Iterable[int]) -> float:
         if int(words[_SESSION]) in wanted
     )
     return ticks / _TICKS_PER_S
+
+
+def machine_busy_s() -> float:
+    """Seconds that all processors together were in use since the machine started."""
+    words = Path("/proc/stat").read_text().partition("\n")[0].split()
+    return sum(int(words[index]) for index in _BUSY) / _TICKS_PER_S
 
 
 def _living() -> Iterator[tuple[int, list[str]]]:

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from arq import create_pool
-from arq.connections import RedisSettings
+from arq.connections import ArqRedis, RedisSettings
+from arq.jobs import Job
 
 from benchmarks.burning import PAYLOAD, answer
 from benchmarks.producer import Answer, Call
@@ -34,7 +35,7 @@ class WorkerSettings:
 
 
 class OnArq:
-    def __init__(self, pool) -> None:
+    def __init__(self, pool: ArqRedis) -> None:
         self._pool = pool
 
     async def many(self, calls: Sequence[Call]) -> Sequence[Answer]:
@@ -47,8 +48,8 @@ class OnArq:
     async def one(self, call: Call) -> Answer:
         return await (await self._send(*call)).result(poll_delay=LOOK_S)
 
-    def _send(self, number: int, burnt: float):
-        return self._pool.enqueue_job("work", number, PAYLOAD, burnt)
+    async def _send(self, number: int, burnt: float) -> Job:
+        return await self._pool.enqueue_job("work", number, PAYLOAD, burnt)
 
 
 @asynccontextmanager

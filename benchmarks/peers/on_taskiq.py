@@ -32,8 +32,8 @@ class OnTaskiq:
     async def many(self, calls: Sequence[Call]) -> Sequence[Answer]:
         sent = []
         for start in range(0, len(calls), AT_ONCE):
-            some = calls[start : start + AT_ONCE]
-            sent += await asyncio.gather(*(work.kiq(number, PAYLOAD, burnt) for number, burnt in some))
+            some = [work.kiq(number, PAYLOAD, ms) for number, ms in calls[start : start + AT_ONCE]]
+            sent += await asyncio.gather(*some)
         return [(await each.wait_result(check_interval=LOOK_S)).return_value for each in sent]
 
     async def one(self, call: Call) -> Answer:
