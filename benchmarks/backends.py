@@ -13,16 +13,16 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 from backends import BackendConfig, create_backend
 from backends.protocol import Backend
 from benchmarks import bare
 from benchmarks.bare import SLOT, SLOTS, THREADS, chain, thread_id
-from benchmarks.measuring import Comparison, Contestant, Series
+from benchmarks.measuring import Comparison, Contestant, Series, Target
 from benchmarks.private_redis import private_redis
-from benchmarks.rows import Aimed, Grid, Result, interleave_all
-from benchmarks.targets import Target
+from benchmarks.rows import Grid, Titled, interleave_all
 
 Operation = Callable[[Backend, int], object]
 
@@ -59,7 +59,7 @@ BARE_COMMAND, ONE_BY_ONE = "one bare command", "RPUSH, PEXPIRE, ZADD"
 RIVALS = {BARE_COMMAND: ", bare", ONE_BY_ONE: ", kept, bare", "bare, pipelined": ", pipelined"}
 
 
-def compare(rounds: int, *, calls: int = CALLS) -> list[Result]:
+def compare(rounds: int, *, calls: int = CALLS) -> list[Titled]:
     """All operations of all backends; Redis beside plain redis-py, one at a time and pipelined."""
     words = [sys.executable, "-m", "benchmarks.backends", "--calls", str(calls)]
     found = interleave_all([Contestant(name, [*words, name]) for name in BACKENDS], rounds=rounds)
@@ -80,12 +80,12 @@ def compare(rounds: int, *, calls: int = CALLS) -> list[Result]:
     ]
 
 
-def _beside(found: Mapping[str, Series], operation: str, how: str) -> Aimed:
+def _beside(found: Mapping[str, Series], operation: str, how: str) -> Comparison:
     """`RedisBackend` and plain redis-py on one operation."""
     rival = Series(how, found[operation + RIVALS[how]].figures)
     title = f"RedisBackend {operation}, against {how}"
     beside = Comparison(title, "calls/s", found[operation], rival, more_is_better=True)
-    return Aimed(beside, [Target.at_least(f"f. {title}", 0.8, beside.ratio)])
+    return replace(beside, targets=[Target.at_least(f"f. {title}", 0.8, beside.ratio)])
 
 
 def run(name: str, calls: int) -> dict[str, float]:

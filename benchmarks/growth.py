@@ -19,10 +19,9 @@ from typing import Any, NamedTuple
 
 from backends.protocol import BackendConfig
 from benchmarks.held_pump import ABREAST, HeldPump, held_pump, without_limits
-from benchmarks.measuring import ROOT, Contestant, run_once
+from benchmarks.measuring import ROOT, Contestant, Target, run_once
 from benchmarks.private_redis import PrivateRedis, private_redis
-from benchmarks.rows import Curve, Result
-from benchmarks.targets import Target
+from benchmarks.rows import Curve, Titled
 
 WAITING = (1_000, 10_000, 100_000, 1_000_000)
 CONVERSATIONS = (10, 1_000, 100_000)
@@ -206,13 +205,13 @@ def compare(
     scale: float = 1.0,
     messages: int = MESSAGES,
     growths: Sequence[str] = tuple(GROWTHS),
-) -> list[Result]:
+) -> list[Titled]:
     """Every growth, in memory and over Redis.
 
     Args:
         scale: of all sizes; below 1 for a short form.
     """
-    results: list[Result] = []
+    results: list[Titled] = []
     for name in growths:
         for backend in BACKENDS:
             print(f"  {name}, {backend}", file=sys.stderr)
@@ -225,8 +224,8 @@ def compare(
     return results
 
 
-def _curves(against: str, backend: str, found: dict[str, Any]) -> list[Result]:
-    curves: list[Result] = []
+def _curves(against: str, backend: str, found: dict[str, Any]) -> list[Titled]:
+    curves: list[Titled] = []
     for step, by_unit in found["spent"].items():
         for unit, by_size in by_unit.items():
             points = {int(size): figures for size, figures in by_size.items()}

@@ -1,15 +1,14 @@
 """Hops a second of the memory pump beside xml-pipeline 0.4.0, on the same organism."""
 
 import sys
+from dataclasses import replace
 
-from benchmarks.measuring import PEERS, Comparison, Contestant, interleave, peer_python
-from benchmarks.rows import Aimed
-from benchmarks.targets import Target
+from benchmarks.measuring import PEERS, Comparison, Contestant, Target, interleave, peer_python
 
 PEER = "xml-pipeline"
 
 
-def compare(rounds: int) -> list[Aimed]:
+def compare(rounds: int) -> list[Comparison]:
     """Both pumps in turn; the peer in a venv of its own."""
     theirs = peer_python(PEER, "xml-pipeline==0.4.0", "python-dotenv")
     script = str(PEERS / "xml_pipeline_two_hops.py")
@@ -24,4 +23,4 @@ def compare(rounds: int) -> list[Aimed]:
     title = "two hops in memory, against xml-pipeline"
     beside = Comparison(title, "hops/s", ours, others, more_is_better=True)
     wanted = "e. memory mode against xml-pipeline"
-    return [Aimed(beside, [Target.at_least(wanted, 50, beside.ratio)])]
+    return [replace(beside, targets=[Target.at_least(wanted, 50, beside.ratio)])]

@@ -23,10 +23,9 @@ from typing import Any
 from backends import RedisBackend
 from backends.protocol import BackendConfig
 from benchmarks.held_pump import PAYLOAD_BYTES, held_pump, without_limits
-from benchmarks.measuring import ROOT, Contestant, Series
+from benchmarks.measuring import ROOT, Contestant, Series, Target
 from benchmarks.private_redis import PrivateRedis, private_redis
-from benchmarks.rows import Figure, Result, interleave_all
-from benchmarks.targets import Target
+from benchmarks.rows import Figure, Titled, interleave_all
 from pipeline import StreamPump, load_organism
 from pipeline.cli.fleet import worker_command, worker_environment
 
@@ -60,7 +59,7 @@ def give_back(payload: Parcel, metadata: HandlerMetadata) -> HandlerResponse:
 """
 
 
-def compare(rounds: int, *, messages: int = MESSAGES) -> list[Result]:
+def compare(rounds: int, *, messages: int = MESSAGES) -> list[Titled]:
     """All of it, `rounds` times."""
     words = [sys.executable, "-m", "benchmarks.memory"]
     found = interleave_all(

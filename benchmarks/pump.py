@@ -21,6 +21,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import redis.asyncio
@@ -29,10 +30,9 @@ from backends.protocol import BackendConfig
 from backends.redis.mailbox import GROUP
 from backends.redis.pipeliner import MAX_TURN, Pipeliner
 from backends.redis.scripts import script_text
-from benchmarks.measuring import ROOT, Comparison, Contestant
+from benchmarks.measuring import ROOT, Comparison, Contestant, Target
 from benchmarks.private_redis import PrivateRedis, private_redis
-from benchmarks.rows import Aimed, Figure, Result, interleave_all
-from benchmarks.targets import Target
+from benchmarks.rows import Figure, Titled, interleave_all
 from benchmarks.two_hops import HOPS, Greeting, Shout, greet, shout
 from pipeline import Organism, StreamPump
 from pipeline.organism import Limits
@@ -46,7 +46,7 @@ MESSAGES = 10_000
 PUMPS = (1, 2, 4)
 
 
-def compare(rounds: int, *, messages: int = MESSAGES) -> list[Result]:
+def compare(rounds: int, *, messages: int = MESSAGES) -> list[Titled]:
     """One pump beside plain redis-py; two and four pumps beside one."""
     found = interleave_all(
         [
@@ -61,16 +61,14 @@ def compare(rounds: int, *, messages: int = MESSAGES) -> list[Result]:
     beside = Comparison(title, "hops/s", one, plain, more_is_better=True)
     wanted = "e. redis mode, one pump, against plain redis-py's pipelines"
     return [
-        Aimed(beside, [Target.at_least(wanted, 0.25, beside.ratio)]),
+        replace(beside, targets=[Target.at_least(wanted, 0.25, beside.ratio)]),
         *(
-            Aimed(
-                Comparison(
-                    f"two hops over redis, {_name(count)} against one",
-                    "hops/s",
-                    rates[_name(count)],
-                    one,
-                    more_is_better=True,
-                )
+            Comparison(
+                f"two hops over redis, {_name(count)} against one",
+                "hops/s",
+                rates[_name(count)],
+                one,
+                more_is_better=True,
             )
             for count in PUMPS[1:]
         ),

@@ -10,51 +10,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from benchmarks.measuring import Comparison, Contestant, Series, run_once
-from benchmarks.targets import Target
+from benchmarks.measuring import Contestant, Result, Series, Target, run_once
 
 
-class Result(Protocol):
-    """What a scenario returns, a list of them."""
-
-    @property
-    def title(self) -> str:
-        """By what it is found again in the JSON."""
-        ...
-
-    @property
-    def targets(self) -> Sequence[Target]:
-        """What was wanted of it."""
-        ...
-
-    def table_row(self) -> str:
-        """Its line of the table, or lines."""
-        ...
-
-    def as_json(self) -> dict[str, Any]:
-        """Everything the row tells, and every single figure."""
-        ...
-
-
-@dataclass(frozen=True)
-class Aimed:
-    """A comparison, and what was wanted of it."""
-
-    comparison: Comparison
-    targets: Sequence[Target] = ()
+class Titled(Result, Protocol):
+    """A result that is found again in the JSON by its title."""
 
     @property
     def title(self) -> str:
-        """The comparison's."""
-        return self.comparison.title
-
-    def table_row(self) -> str:
-        """The comparison's."""
-        return self.comparison.table_row()
-
-    def as_json(self) -> dict[str, Any]:
-        """The comparison's."""
-        return self.comparison.as_json()
+        """Nobody else's."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from backends.protocol import Backend, SlotRecord
 from benchmarks.bare import SLOT
 from benchmarks.measuring import Contestant, run_once
 from benchmarks.private_redis import PrivateRedis, private_redis
-from benchmarks.rows import Curve, Result
+from benchmarks.rows import Curve, Titled
 
 SIZES = (10, 1_000, 10_000)
 BACKENDS = ("memory", "redis")
@@ -42,9 +42,9 @@ OPERATIONS: dict[str, Operation] = {
 Spent = dict[str, dict[int, list[float]]]
 
 
-def compare(rounds: int, *, sizes: Sequence[int] = SIZES, calls: int = CALLS) -> list[Result]:
+def compare(rounds: int, *, sizes: Sequence[int] = SIZES, calls: int = CALLS) -> list[Titled]:
     """A curve for each backend and operation."""
-    curves: list[Result] = []
+    curves: list[Titled] = []
     for name in BACKENDS:
         print(f"  {name}", file=sys.stderr)
         words = [sys.executable, "-m", "benchmarks.slots", name, "--rounds", str(rounds)]

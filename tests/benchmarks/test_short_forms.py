@@ -12,8 +12,7 @@ import pytest
 
 from benchmarks import backends, growth, memory, pump, slots
 from benchmarks.plots import draw_all
-from benchmarks.rows import Curve, Grid, Result
-from benchmarks.targets import Target, table
+from benchmarks.rows import Curve, Grid, Titled
 from tests.servers import require_redis
 
 pytestmark = pytest.mark.timeout(300)
@@ -24,7 +23,7 @@ def _server() -> None:
     require_redis()
 
 
-def figures_of(result: Result) -> Iterable[float]:
+def figures_of(result: Titled) -> Iterable[float]:
     """Every number that the result's JSON holds."""
     pending: list[object] = [json.loads(json.dumps(result.as_json()))]
     while pending:
@@ -37,7 +36,7 @@ def figures_of(result: Result) -> Iterable[float]:
             yield found
 
 
-def check(results: list[Result]) -> dict[str, Result]:
+def check(results: list[Titled]) -> dict[str, Titled]:
     """They are all there and positive, each has a title of its own and can be printed."""
     by_title = {result.title: result for result in results}
     assert len(by_title) == len(results) > 0
@@ -64,7 +63,7 @@ def test_backends() -> None:
     assert all(set(backends.BACKENDS) <= set(row) for row in grid.rows.values())
     for operation in backends.AIMED_AT:
         (target,) = results[f"RedisBackend {operation}, against one bare command"].targets
-        assert target.wanted == "≥ 0.8 x"
+        assert target.wanted.startswith("≥ 0.8")
 
 
 @pytest.mark.parametrize("name", growth.GROWTHS)
@@ -89,20 +88,6 @@ def test_memory() -> None:
     waiting = results["redis, a waiting message of 200 bytes"].as_json()["median"]
     assert waiting > 200
     assert results["pump, under load (rss)"].as_json()["median"] > 10
-
-
-def test_a_target_says_whether_it_is_met() -> None:
-    """It is judged from above or from below, and the table tells."""
-    fast = Target.at_least("fast", 2.0, 3.0)
-    small = Target.at_most("small", 700, 800, "B")
-    assert (fast.met, small.met) == (True, False)
-    curve = Curve("bytes", "B", "messages", {1: [1.0]}, [fast, small])
-    head, *rows = table([curve])
-    assert "wanted" in head
-    assert [row.split() for row in rows] == [
-        ["fast", "≥", "2", "x", "3", "x", "met"],
-        ["small", "≤", "700", "B", "800", "B", "NOT", "met"],
-    ]
 
 
 def test_plots(tmp_path: Path) -> None:
