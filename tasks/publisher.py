@@ -76,7 +76,8 @@ class Publisher:
 
     def wake(self) -> None:
         """There may be dispatches to publish. Safe from any thread."""
-        self._wakeup.set()
+        if not self._wakeup.is_set():
+            self._wakeup.set()
 
     def record(self, dispatch_id: str, dispatch: Dispatch, stream: str) -> None:
         """Record a dispatch whose outcome *stream* awaits, then publish it. Does not block."""
