@@ -4,9 +4,9 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Sequence
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from msgspec import MsgspecError, msgpack, structs
 
@@ -95,12 +95,12 @@ class Settler:
         self._announcer = announcer
         self._codec = codec
 
-    def conclude(
-        self, station: Station, envelope: Envelope, outcome: Outcome
-    ) -> Coroutine[Any, Any, None]:
+    async def conclude(self, station: Station, envelope: Envelope, outcome: Outcome) -> None:
         """A handler ran here."""
         hop = hop_of(envelope, self._codec, outcome) if self._mailbox.is_durable else None
-        return self._conclude(Run(station, envelope, outcome, hop, []))
+        run, applying = self._begin(Run(station, envelope, outcome, hop, []))
+        for failed in [run] if applying is None else await self._end(run, applying):
+            await self._fail(failed)
 
     async def conclude_all(self, runs: Sequence[Run]) -> None:
         """Handlers ran elsewhere, or could not; what they returned is applied together."""
@@ -130,11 +130,6 @@ class Settler:
             _raise_if_stopped(exc)
             # The error takes the gathering's place in the mailbox.
             await self._settle_error(gathering, _undeliverable(gathering.reply_to, str(exc)))
-
-    async def _conclude(self, run: Run) -> None:
-        run, applying = self._begin(run)
-        for failed in [run] if applying is None else await self._end(run, applying):
-            await self._fail(failed)
 
     def _begin(self, run: Run) -> tuple[Run, _Applying | None]:
         """Have applied what a handler returned; nothing where it failed, or returned nonsense."""
