@@ -111,16 +111,20 @@ def translated(where: str) -> Iterator[None]:
     """Raise redis-py's errors as ours, naming *where*."""
     try:
         yield
-    except (redis.ConnectionError, redis.TimeoutError) as exc:
-        raise BackendUnavailableError(f"{where} does not answer: {exc}") from exc
     except redis.RedisError as exc:
-        text = unquoted(str(exc))
-        if text != str(exc):
-            # Nor may a traceback show it as the cause.
-            raise BackendError(f"{where} failed: {text}") from None
-        if isinstance(exc, _REFUSED) or _REFUSALS.search(text):
-            raise BackendUnavailableError(f"{where} refuses: {text}") from exc
-        raise BackendError(f"{where} failed: {text}") from exc
+        # Nor may a traceback show as the cause what is cut off.
+        is_whole = unquoted(str(exc)) == str(exc)
+        raise translation_of(exc, where) from exc if is_whole else None
+
+
+def translation_of(exc: redis.RedisError, where: str) -> BackendError:
+    """What *exc* means to us."""
+    text = unquoted(str(exc))
+    if isinstance(exc, (redis.ConnectionError, redis.TimeoutError)):
+        return BackendUnavailableError(f"{where} does not answer: {text}")
+    if isinstance(exc, _REFUSED) or _REFUSALS.search(text):
+        return BackendUnavailableError(f"{where} refuses: {text}")
+    return BackendError(f"{where} failed: {text}")
 
 
 @contextmanager

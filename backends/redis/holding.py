@@ -24,9 +24,8 @@ class Holding:
         """Every entry held now, those that are about to end included."""
         return set(self._all)
 
-    @contextmanager
-    def ending(self, key: str) -> Iterator[bytes]:
-        """The newest entry of some work; no longer held afterwards, unless that fails.
+    def take(self, key: str) -> bytes:
+        """The newest entry of some work, to be ended; `forget` it then, or `give_back`.
 
         Raises:
             KeyError: none is held.
@@ -35,9 +34,24 @@ class Holding:
         entry = entries.pop()
         if not entries:
             del self._entries[key]
+        return entry
+
+    def give_back(self, key: str, entry: bytes) -> None:
+        """Nothing came of that; unless it has ended all the same."""
+        if entry in self._all:
+            self._entries.setdefault(key, []).append(entry)
+
+    def forget(self, entry: bytes) -> None:
+        """It has ended."""
+        self._all.discard(entry)
+
+    @contextmanager
+    def ending(self, key: str) -> Iterator[bytes]:
+        """The same in one: what fails inside leaves it held."""
+        entry = self.take(key)
         try:
             yield entry
         except BaseException:
-            self._entries.setdefault(key, []).append(entry)
+            self.give_back(key, entry)
             raise
-        self._all.discard(entry)
+        self.forget(entry)

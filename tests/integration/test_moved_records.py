@@ -181,7 +181,7 @@ async def test_an_entry_that_breaks_a_script_does_not_stop_a_pump(
     """It names keys of the wrong type, or fields that are no numbers."""
     bench.gate.set()
     bench.thief.set(f"{bench.prefix}v:text", "no hash")
-    bench.thief.hset(f"{bench.prefix}v:words", mapping={"gx": "a", "nx": "b", "kx": "c"})
+    bench.thief.hset(f"{bench.prefix}v:words", mapping={"gx": "a", "nx": "0", "kx": "c"})
     for name in (b"text", b"words"):
         bench.replay({b"g": b"x", b"c": name})
     assert await pump.request("gated", Note(3)) == Note(3)
