@@ -74,6 +74,8 @@ def test_scripts_need_no_more_than_is_allowed() -> None:
 
 async def test_a_fleet_under_the_rules(server: RedisServer, tmp_path: Path) -> None:
     """A pump, a worker, our commands and Celery's, each as its own user; nothing is refused."""
+    with closing(client(server, "admin")) as admin:
+        admin.acl_log_reset()
     url = f"redis://${{{ACCOUNT}:-{account('pump')}}}@127.0.0.1:{server.port}/0"
     organism = write_organism(
         tmp_path / "organism.yaml", url, PREFIX, [listener()], serialization={"signing_key": "key"}
