@@ -7,10 +7,10 @@ import time
 from collections.abc import Coroutine
 from typing import Any, NamedTuple
 
-from msgspec import MsgspecError, msgpack, structs
+from msgspec import msgpack, structs
 
-from backends.codec import Codec
-from backends.errors import BackendClosedError, BackendError
+from backends.codec import Codec, decoded
+from backends.errors import BackendClosedError, BackendError, CodecError
 from backends.mailbox import Envelope, Gathering, Hop, Letter, Mailbox, Returned, Settlement
 from pipeline.announcer import Announcer, fields
 from pipeline.messages import ErrorCode, ErrorMessage
@@ -160,10 +160,9 @@ def outcome_of(returned: Returned, station: Station) -> Outcome:
     call = station.call(returned.envelope)
     if returned.outcome is not None:
         try:
-            return _outcomes.decode(returned.outcome)
-        except MsgspecError as exc:
-            text = f"the worker's outcome can't be decoded: {exc}"
-            return call.failed(ErrorCode.UNDELIVERABLE, text, is_retryable=False)
+            return decoded(_outcomes, returned.outcome, "the worker's outcome")
+        except CodecError as exc:
+            return call.failed(ErrorCode.UNDELIVERABLE, str(exc), is_retryable=False)
     name = station.listener.name
     if returned.reason == "killed":
         text = f"{name} killed its worker {len(returned.history)} times"
