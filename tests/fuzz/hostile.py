@@ -90,6 +90,7 @@ _records = {
     "another tenant's": SIGNED.seal(_envelope, "message"),
     "another tenant's slot": SIGNED.seal_slot(TYPED[1], "7", "a", "b"),
     "a slot of no time": _slot(float("nan")),
+    "a slot of a year no calendar holds": _slot(9.1e18),
     "a slot of the end of time": _slot(1e300),
     "a slot of before all time": _slot(-1e12),
     "a slot of text": _slot("x" * 1000),
