@@ -280,7 +280,8 @@ def _iso(timestamp: float | str) -> str:
         return timestamp
     try:
         return datetime.fromtimestamp(timestamp, UTC).isoformat()
-    except (ValueError, OverflowError) as exc:
+    except (ValueError, OverflowError, OSError) as exc:
+        # Which of them depends on how far beyond all calendars it is.
         raise CodecError(f"a slot's timestamp is no moment: {timestamp}") from exc
 
 
