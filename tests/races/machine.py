@@ -73,6 +73,7 @@ class Races(WorkerRaces):
         letters = {each.decode() for each in self.client.hkeys(self.facts.key("l:letters"))}
         assert letters == self.model.letters
         for pump in self.pumps.values():
+            self.do(pump.take_the_rest(self.facts))
             self.everybody_was_told(pump)
             self.do(pump.stop())
         self.pumps.clear()

@@ -19,9 +19,7 @@ from backends.mailbox import (
 from backends.redis.arguments import dispatch_id_of
 from tests.races.model import DELAYED, INBOX, LEDGER, Token, Told
 from tests.races.scene import StillPump, key_of, skewed
-from tests.races.stage import HOUR_S, Stage, deaf, positions, pumps, skews
-
-FINGERPRINT = "f"
+from tests.races.stage import FINGERPRINT, HOUR_S, Stage, deaf, positions, pumps, skews
 
 answers = st.sampled_from(
     [None, Answer(False, b"yes"), Answer(False, b"also"), Answer(True, b"no")]
@@ -69,6 +67,7 @@ class PumpRaces(Stage):
         pump.is_deaf = False
         # Sent twice it must not look like somebody else's.
         assert (found.conversation, found.is_duplicate, found.is_new) == (conversation, False, True)
+        self.arrive(pump, key)
 
     @rule(slot=pumps, position=positions)
     def open_again(self, slot: str, position: int) -> None:
@@ -185,6 +184,8 @@ class PumpRaces(Stage):
             self.model.tokens[name] = Token(scope)
         if scattered is not None:
             self.model.scatter(scope, gather, scattered)
+        for name in names + (scattered or []):
+            self.arrive(pump, name)
         if is_dead:
             self.model.letters.add(key)
         told = Told()

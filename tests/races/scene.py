@@ -119,6 +119,15 @@ class StillPump(RedisMailbox):
         self._unseen_after = "0"
         self.is_unseeing = True
 
+    async def take_the_rest(self, facts: "Facts") -> None:
+        """Take what is no work: a pump that lives reads on."""
+        if facts.left_for(self.pump):
+            taking = asyncio.create_task(self.take(10))
+            while facts.left_for(self.pump):
+                await asyncio.sleep(0.001)
+            taking.cancel()
+            await asyncio.gather(taking, return_exceptions=True)
+
     async def kill(self) -> None:
         """End without a word."""
         await self._news.stop()
@@ -144,10 +153,7 @@ class Facts:
     def tokens(self) -> list[tuple[str, str]]:
         """Each token and where it is: `inbox`, `delayed`, `ledger` or the pump that holds it."""
         inbox = self.key("s:inbox")
-        holders = {}
-        if self.client.exists(inbox):
-            pending = self.client.xpending_range(inbox, GROUP, "-", "+", 10_000)
-            holders = {row["message_id"]: row["consumer"].decode() for row in pending}
+        holders = self._holders()
         found = []
         for entry, fields in self.client.xrange(inbox):
             if b"w" not in fields:
@@ -156,6 +162,19 @@ class Facts:
         found += [(key.decode(), "delayed") for key in self.client.hkeys(self.key("l:delayed"))]
         ids = self.client.hkeys(self.key("l:dispatches"))
         return found + [(each.decode().partition("~")[0], "ledger") for each in ids]
+
+    def left_for(self, pump: str) -> int:
+        """Entries of the inbox that no other pump holds, those that only wake one included."""
+        entries = self.client.xrange(self.key("s:inbox"))
+        holders = self._holders()
+        return sum(holders.get(entry, pump) == pump for entry, _ in entries)
+
+    def _holders(self) -> dict[bytes, str]:
+        inbox = self.key("s:inbox")
+        if not self.client.exists(inbox):
+            return {}
+        pending = self.client.xpending_range(inbox, GROUP, "-", "+", 10_000)
+        return {row["message_id"]: row["consumer"].decode() for row in pending}
 
     def _of(self, fields: dict[bytes, bytes]) -> str:
         return key_of(message_of(self._records, fields))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from typing import Any, ClassVar, TypeVar
 from uuid import uuid4
 
@@ -15,10 +15,11 @@ from backends.codec import Codec
 from backends.mailbox import Envelope, Work
 from backends.protocol import SlotRecord
 from backends.redis.ledger import Batch, LedgerClient
-from tests.races.model import INBOX, Model, Runs, Token
+from tests.races.model import INBOX, LEDGER, Model, Runs, Token
 from tests.races.scene import MAX_ATTEMPTS, TERMS, Facts, StillPump, skewed
 
 HOUR_S = 3600.0
+FINGERPRINT = "f"
 
 T = TypeVar("T")
 pumps = st.sampled_from(["A", "B"])
@@ -57,7 +58,7 @@ class Stage(RuleBasedStateMachine):
         self.opened: list[str] = []
         self.names = 0
 
-    def do(self, action: Coroutine[Any, Any, T]) -> T:
+    def do(self, action: Awaitable[T]) -> T:
         return self.loop.run_until_complete(asyncio.wait_for(action, 20))
 
     def count(self, name: str) -> None:
@@ -70,6 +71,9 @@ class Stage(RuleBasedStateMachine):
     def start(self, slot: str, skew_s: float) -> None:
         with skewed(skew_s):
             self.pumps[slot] = StillPump(self.config, skew_s)
+            if slot == "B":
+                # What it sends goes to the workers without a pump's taking it first.
+                self.pumps[slot].fingerprints = {"to": FINGERPRINT}
             self.do(self.pumps[slot].start())
         self.sweep()
 
@@ -87,6 +91,12 @@ class Stage(RuleBasedStateMachine):
         for pump in self.pumps.values():
             if not pump.is_leased:
                 self.model.move(pump.pump, INBOX)
+
+    def arrive(self, pump: StillPump, key: str) -> None:
+        """A message that *pump* has sent is where it is to wait."""
+        if pump.fingerprints:
+            self.model.put(key, LEDGER)
+            self.runs.tokens[key] = key
 
     def envelope(self, key: str, token: Token) -> Envelope:
         conversation = self.model.scopes[token.scope].conversation

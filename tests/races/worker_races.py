@@ -6,9 +6,9 @@ from hypothesis.stateful import precondition, rule
 from backends.mailbox import Envelope, Hop
 from backends.redis.records import Outcome
 from tests.races.model import INBOX
-from tests.races.pump_races import FINGERPRINT, PumpRaces
+from tests.races.pump_races import PumpRaces
 from tests.races.scene import skewed
-from tests.races.stage import deaf, positions, pumps, skews
+from tests.races.stage import FINGERPRINT, deaf, positions, pumps, skews
 
 workers = st.sampled_from(["w1", "w2"])
 processes = st.sampled_from([1, 2])
