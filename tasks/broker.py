@@ -4,18 +4,14 @@ import math
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-import redis
-from celery import Celery
-
-from backends.redis.connection import SentinelTarget, connect, disconnect
+from backends.redis.connection import SentinelTarget
 from pipeline.organism import Organism
 
 #: Seconds until a broker that does not answer counts as away.
 TIMEOUT_S = 5.0
 #: RabbitMQ's own way to say that a message is on disk; Redis's answer says as much.
 _AMQP = ("amqp", "amqps", "pyamqp")
-_OURS_TO_ASK = ("redis", "rediss", "sentinel", "unix")
-_REDIS = (*_OURS_TO_ASK, "redis+socket")
+_REDIS = ("redis", "rediss", "sentinel", "unix", "redis+socket")
 
 
 def broker_url(organism: Organism) -> str:
@@ -57,27 +53,6 @@ def broker_settings(organism: Organism) -> dict[str, Any]:
     if scheme == "sentinel":
         return _sentinel(url, options)
     return {"broker_url": _in_kombus_words(url), "broker_transport_options": options}
-
-
-def is_broker_away(app: Celery, organism: Organism) -> bool:
-    """Ask it over a new connection. Blocks, mostly for less than twice `TIMEOUT_S`."""
-    url = broker_url(organism)
-    if url.partition("://")[0] in _OURS_TO_ASK:
-        # Kombu's own would try again and again.
-        client = connect(url)
-        try:
-            client.ping()
-        except redis.RedisError:
-            return True
-        finally:
-            disconnect(client)
-        return False
-    with app.connection_for_write() as connection:
-        try:
-            connection.connect()
-        except connection.recoverable_connection_errors:
-            return True
-    return False
 
 
 def hard_limit_s(timeout_s: float, budget_ms: float) -> int:

@@ -13,16 +13,20 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+import redis
 from celery import Celery, bootsteps, signals
 
+from backends.redis.connection import connect, disconnect
 from pipeline.heartbeat import BEAT_S, Heartbeat
 from pipeline.organism import Organism
-from tasks.broker import is_broker_away
+from tasks.broker import broker_url
 from tasks.names import HEARTBEAT_VARIABLE
 
 #: Seconds without a beat of the main thread after which the thread asks whether the broker is
 #: away. With what asking may take, far below what a probe should allow.
 SILENCE_S = 5.0
+#: Brokers that our own client of Redis can ask.
+_REDIS = ("redis", "rediss", "sentinel", "unix")
 
 
 def show_pulse(app: Celery, organism: Organism) -> None:
@@ -35,6 +39,27 @@ def show_pulse(app: Celery, organism: Organism) -> None:
         app.steps["consumer"].add(_WhileConsuming)
         # The pool ends after every step of ours, and may take its time.
         signals.worker_shutdown.connect(pulse.stop, weak=False)
+
+
+def is_broker_away(app: Celery, organism: Organism) -> bool:
+    """Ask it over a new connection. Blocks, for some 10 s at most."""
+    url = broker_url(organism)
+    if url.partition("://")[0] in _REDIS:
+        # Kombu's own would try again and again.
+        client = connect(url)
+        try:
+            client.ping()
+        except redis.RedisError:
+            return True
+        finally:
+            disconnect(client)
+        return False
+    with app.connection_for_write() as connection:
+        try:
+            connection.connect()
+        except connection.recoverable_connection_errors:
+            return True
+    return False
 
 
 class _Pulse:

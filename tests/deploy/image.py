@@ -60,8 +60,9 @@ class Container:
     @property
     def first(self) -> int:
         """Process 1 of the container, by its number outside."""
-        (pid,) = children_of(self.process.pid)
-        return pid
+        outside = self.process.pid
+        assert eventually(lambda: bool(children_of(outside))), self.log
+        return children_of(outside)[0]
 
     def enter(self, *words: str) -> int:
         """Run a command inside, as a healthcheck or probe does; its exit code."""
@@ -151,19 +152,23 @@ def main() -> int:
     """Build, look, run; the exit code."""
     with tempfile.TemporaryDirectory(prefix="pump-image-") as folder:
         work = Path(folder)
-        base = Path(os.environ.get("DEBIAN_ROOT") or _debian(work / "base"))
+        base = debian(work / "base")
         image = Image(stage := Build(ROOT, work, base).carry_out(DOCKERFILE), work)
-        _say(f"built: {_mib(stage.root) - _mib(base)} MiB over its base of {_mib(base)}")
+        click.echo(f"built: {_mib(stage.root) - _mib(base)} MiB over its base of {_mib(base)}")
         _look_at(image, stage)
         with running_redis() as server:
             _work_with(image, server.url)
     return 0
 
 
-def _debian(root: Path) -> Path:
+def debian(root: Path) -> Path:
+    """A new root of the Debian that the image begins with, or the one `$DEBIAN_ROOT` names."""
+    named = os.environ.get("DEBIAN_ROOT")
+    if named:
+        return Path(named)
     (number,) = re.findall(r"ARG BASE=debian:(\d+)", DOCKERFILE.read_text())
     command = [shutil.which("debootstrap") or "debootstrap", "--variant=minbase", SUITES[number]]
-    _say(f"{' '.join(command[1:])} ...")
+    click.echo(f"{' '.join(command)} ...")
     subprocess.run([*command, str(root), MIRROR], check=True, stdout=subprocess.DEVNULL)
     return root
 
@@ -171,7 +176,7 @@ def _debian(root: Path) -> Path:
 def _look_at(image: Image, stage: Stage) -> None:
     version = image.run("version")
     assert version.returncode == 0, version.stderr
-    _say(" ".join(version.stdout.split()[:4]))
+    click.echo(" ".join(version.stdout.split()[:4]))
     assert not list(stage.root.glob("src/*")), "sources are left"
     assert not (stage.root / "opt/pump/bin/pip").exists(), "pip is left"
     test = 'id -u; for each in "$@"; do touch "$each/x" && echo "$each"; done'
@@ -179,7 +184,7 @@ def _look_at(image: Image, stage: Stage) -> None:
     command = image.command("sh", "-c", test, "sh", *places, entrypoint=[])
     written = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     assert written.split() == [stage.user.partition(":")[0], "/run/pump"], written
-    _say("no root, and nothing of it can be written")
+    click.echo("no root, and nothing of it can be written")
 
 
 def _work_with(image: Image, url: str) -> None:
@@ -188,20 +193,20 @@ def _work_with(image: Image, url: str) -> None:
     with image.running(given=given) as pumps, image.running(*worker, given=given) as works:
         for each in (pumps, works):
             assert eventually(partial(_is_alive, each), timeout_s=LONG_S), each.log
-        _say("pump and worker run, and are found alive by the healthcheck")
+        click.echo("pump and worker run, and are found alive by the healthcheck")
         tree = json.dumps({"root": "/organism/audit"})
         done = image.run("send", "auditor", tree, given=given)
         assert done.returncode == 0, done.stdout + done.stderr + works.log
         assert done.stdout.startswith("{"), done.stdout
-        _say(f"an audit over both: {len(done.stdout)} bytes of answer")
+        click.echo(f"an audit over both: {len(done.stdout)} bytes of answer")
         (main_process,) = children_of(works.first)
         os.kill(main_process, signal.SIGSTOP)
         assert eventually(lambda: works.enter("alive", "/run/pump/alive", "3") == 1)
         os.kill(main_process, signal.SIGCONT)
         assert eventually(lambda: works.enter("alive", "/run/pump/alive", "3") == 0)
-        _say("a worker that stands still is found, and one that goes on")
+        click.echo("a worker that stands still is found, and one that goes on")
         assert (pumps.end(), works.end()) == (0, 0), pumps.log + works.log
-        _say("SIGTERM to process 1 ends both with 0")
+        click.echo("SIGTERM to process 1 ends both with 0")
     _flower(image, given)
 
 
@@ -218,15 +223,11 @@ def _flower(image: Image, given: dict[str, str]) -> None:
     ) as flower:
         assert eventually(lambda: flower.enter(*check) == 0, timeout_s=LONG_S), flower.log
         assert flower.end() == 0, flower.log
-    _say("Flower runs, by its healthcheck")
+    click.echo("Flower runs, by its healthcheck")
 
 
 def _mib(root: Path) -> int:
     return int(subprocess.check_output(["du", "-sxm", str(root)], text=True).split()[0])
-
-
-def _say(text: str) -> None:
-    click.echo(text)
 
 
 if __name__ == "__main__":

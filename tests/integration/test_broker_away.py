@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.organism_file import load_organism
 from tasks.application import create_app
-from tasks.broker import is_broker_away
+from tasks.pulse import is_broker_away
 from tests.integration.conftest import WriteOrganism
 from tests.servers import running_rabbitmq
 
