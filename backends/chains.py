@@ -163,3 +163,22 @@ def callers(chain: str) -> list[str]:
             found.append(caller)
         caller = before
     return found
+
+
+def is_own_thread(chain: str) -> bool:
+    """True for the chain a conversation began with: marker, who asked, whom."""
+    segments = chain.rsplit(".", 3)
+    is_first_hop = len(segments) > 2 and segments[-3].startswith(CONVERSATION_MARK)  # noqa: PLR2004 - as the docstring counts them
+    return is_first_hop and COPY_MARK not in segments[-1]
+
+
+def thread_in_conversation(chain: str) -> str | None:
+    """The thread that *chain* stands for inside its conversation; None outside of one.
+
+    >>> thread_in_conversation("system.demo.@7.external.greeter")
+    '7'
+    """
+    if is_own_thread(chain):
+        return unescape_hop(chain.rsplit(".", 3)[-3][1:])
+    is_inside = chain.startswith(CONVERSATION_MARK) or f".{CONVERSATION_MARK}" in chain
+    return thread_id_of(chain) if is_inside else None

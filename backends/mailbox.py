@@ -6,6 +6,7 @@ that wait or run, plus one for every member scope still open below it; at zero i
 closed. So the end of a conversation is known, not guessed.
 """
 
+from collections.abc import Awaitable
 from typing import Protocol
 
 import msgspec
@@ -229,8 +230,10 @@ class Mailbox(Protocol):
         """What can be taken without waiting; may be nothing."""
         ...
 
-    async def settle(self, settlement: Settlement) -> Effects:
+    def settle(self, settlement: Settlement) -> Awaitable[Effects]:
         """Apply everything a hop did in one step.
+
+        What is settled before any of it is awaited may travel together.
 
         Raises:
             BufferFullError: a thread has no room for its slots; nothing was applied.
@@ -248,6 +251,9 @@ class Mailbox(Protocol):
 
 class Ledger(Protocol):
     """Where a mailbox keeps the hops that run elsewhere. Used from one event loop."""
+
+    #: Listeners whose messages are handed over as they are sent, and what a worker must advertise.
+    fingerprints: dict[str, str]
 
     async def dispatch(self, envelope: Envelope, fingerprint: str) -> None:
         """Hand a taken message over to the workers; it comes back as `Returned`.

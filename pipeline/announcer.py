@@ -1,20 +1,23 @@
 """Tells those who wait, and those who watch, what hops do."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from itertools import chain
 from typing import Protocol
 
 from backends import chains
-from backends.mailbox import Answer, Effects, Envelope, Settlement
+from backends.mailbox import Answer, Effects, Envelope, Opened, Opening, Settlement
 from pipeline.events import (
     DeadLettered,
     Event,
     HandlerFailed,
     HandlerFinished,
     HandlerStarted,
+    MessageReceived,
     MessageSent,
     Subscribers,
     ThreadClosed,
+    ThreadOpened,
 )
 from pipeline.messages import ErrorMessage
 from pipeline.roster import name_of
@@ -46,15 +49,37 @@ class HopObserver(Protocol):
 
 
 class Announcer:
-    """Turns what hops did into log lines, events and news."""
+    """Turns what comes in, and what hops did, into log lines, events and news.
 
-    def __init__(self, observer: HopObserver) -> None:
+    Args:
+        handed_over: listeners whose messages go to their executor as they are sent.
+    """
+
+    def __init__(self, observer: HopObserver, handed_over: Container[str] = ()) -> None:
         self._observer = observer
         self._subscribers = observer.subscribers
+        self._handed_over = handed_over
 
     def room(self) -> None:
         """There may be room for more."""
         self._observer.on_room()
+
+    def opened(self, opening: Opening, opened: Opened) -> None:
+        """Messages from outside came in."""
+        if not self._subscribers.callbacks:
+            return
+        if opened.is_new:
+            self._subscribers.tell(ThreadOpened(opened.conversation, opened.conversation))
+        for envelope in opening.envelopes:
+            to = name_of(envelope.to)
+            self._subscribers.tell(
+                MessageReceived(opened.conversation, envelope.thread_id, to, envelope.from_id)
+            )
+            self._sent(envelope)
+
+    def _sent(self, envelope: Envelope) -> None:
+        if envelope.to in self._handed_over:
+            self.started(envelope)
 
     def started(self, envelope: Envelope) -> None:
         """A handler begins, or is handed to the executor that will run it."""
@@ -121,6 +146,8 @@ class Announcer:
         if self._subscribers.callbacks:
             for event in _events(settlement, effects):
                 self._subscribers.tell(event)
+            for sent in _sends(settlement):
+                self._sent(sent)
 
     def news(self, effects: Effects) -> None:
         """Scopes were answered or closed."""
@@ -148,11 +175,13 @@ def fields(action: str, envelope: Envelope) -> dict[str, object]:
     }
 
 
+def _sends(settlement: Settlement) -> list[Envelope]:
+    members = (scatter.members for scatter in settlement.scatters)
+    return list(chain(settlement.sends, *members))
+
+
 def _events(settlement: Settlement, effects: Effects) -> Iterator[Event]:
-    sends = [*settlement.sends]
-    for scatter in settlement.scatters:
-        sends += scatter.members
-    for sent in sends:
+    for sent in _sends(settlement):
         yield MessageSent(sent.conversation, sent.thread_id, name_of(sent.to), sent.from_id)
     taken = settlement.taken
     if isinstance(taken, Envelope):

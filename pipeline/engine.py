@@ -1,6 +1,7 @@
 """What a running pump is made of: put together when it starts, taken apart when it stops."""
 
 import asyncio
+from collections.abc import Container
 from functools import partial
 from typing import Self
 
@@ -31,9 +32,16 @@ class Engine:
     """The parts of one running pump; make it with `start`."""
 
     def __init__(
-        self, organism: Organism, codec: Codec, backend: Backend, observer: HopObserver
+        self,
+        organism: Organism,
+        codec: Codec,
+        backend: Backend,
+        observer: HopObserver,
+        *,
+        is_client: bool,
     ) -> None:
         self._organism = organism
+        self._is_client = is_client
         self._backend = backend
         self.codec = codec
         self.buffer = ContextBuffer(backend, self.codec)
@@ -47,16 +55,19 @@ class Engine:
             max_payload_bytes=organism.limits.max_payload_bytes,
         )
         self.mailbox = _mailbox(organism, backend, self.codec)
-        announcer = Announcer(observer)
+        handed_over: Container[str] = ()
         if isinstance(self.mailbox, RedisMailbox):
-            self.mailbox.on_news = partial(_on_news, announcer)
+            handed_over = self.mailbox.fingerprints
+        self.announcer = Announcer(observer, handed_over)
+        if isinstance(self.mailbox, RedisMailbox):
+            self.mailbox.on_news = partial(_on_news, self.announcer)
         self._max_open = organism.backend.max_threads
         self._max_waiting = organism.limits.max_waiting
         self._places: dict[str, Place] = {}
         self._hops = HopRunner(
             self.mailbox,
-            Settler(self.mailbox, self.router, announcer, self.codec),
-            announcer,
+            Settler(self.mailbox, self.router, self.announcer, self.codec),
+            self.announcer,
             order=organism.thread_scheduling,
             place_of=self._places.get,
         )
@@ -83,7 +94,7 @@ class Engine:
             raise ConfigError("a pump that is a client needs backend.type: redis")
         codec = codec_of(organism)
         backend = await asyncio.to_thread(create_backend, organism.backend)
-        engine = cls(organism, codec, backend, observer)
+        engine = cls(organism, codec, backend, observer, is_client=is_client)
         try:
             for listener in organism.listeners:
                 engine._place(listener)
@@ -128,7 +139,11 @@ class Engine:
         ledger = self._ledger_for(name, executor)
         dispatcher = executor if isinstance(executor, Dispatcher) else None
         listener_id = self.roster.add(listener)
-        self._places[listener_id] = Place(Station(listener), executor, lane, ledger, dispatcher)
+        station = Station(listener)
+        self._places[listener_id] = Place(station, executor, lane, ledger, dispatcher)
+        if ledger is not None and not self._is_client:
+            # What a client sends waits for a pump that can publish it.
+            ledger.fingerprints[listener_id] = station.fingerprint
 
     def _instruct(self) -> None:
         instruct({key: place.station for key, place in self._places.items()}, self.roster)

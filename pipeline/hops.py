@@ -15,7 +15,7 @@ from pipeline.executors.protocol import Dispatcher, Executor
 from pipeline.messages import ErrorCode
 from pipeline.roster import name_of
 from pipeline.scheduling import Lane, Order, ReadyQueue
-from pipeline.settling import Settler
+from pipeline.settling import Run, Settler, logged_faults, outcome_of
 from pipeline.station import Station
 
 log = logging.getLogger(__name__)
@@ -62,6 +62,9 @@ class HopRunner:
         self._ready: ReadyQueue[Turn] = ReadyQueue(order)
         self._running: set[asyncio.Task[None]] = set()
         self._feeder: asyncio.Task[None] | None = None
+        #: What has run elsewhere and come back, and what settles those before.
+        self._returned: list[Run] = []
+        self._concluding: asyncio.Task[None] | None = None
         #: What every handler's task starts with, whatever others have set in theirs.
         self._context = copy_context()
         self._is_draining = False
@@ -100,7 +103,18 @@ class HopRunner:
             apart = self._admit_all(await self._mailbox.take(self._room()))
             if apart:
                 await self._see_to(apart)
+            if self._returned:
+                await self._conclude_returned()
             self._start_ready()
+
+    async def _conclude_returned(self) -> None:
+        """Have settled what has come back, while the next is being taken."""
+        if self._concluding is not None:
+            await asyncio.wait([self._concluding])
+        runs, self._returned = self._returned, []
+        self._concluding = asyncio.create_task(self._settler.conclude_all(runs), name="settle")
+        self._running.add(self._concluding)
+        self._concluding.add_done_callback(self._running.discard)
 
     def _room(self) -> int:
         return max(1, self._mailbox.window - self._ready.count)
@@ -136,7 +150,10 @@ class HopRunner:
         if returned is not None:
             if place.dispatcher is not None and returned.hop is not None:
                 place.dispatcher.observe(place.station.listener.name, returned.hop.duration_s)
-            return _guarded(self._settler.returned(place.station, returned), envelope)
+            outcome = outcome_of(returned, place.station)
+            run = Run(place.station, envelope, outcome, returned.hop, returned.history)
+            self._returned.append(run)
+            return None
         if place.ledger is not None:
             self._announcer.started(envelope)
             return _guarded(place.ledger.dispatch(envelope, place.station.fingerprint), envelope)
@@ -195,7 +212,7 @@ class HopRunner:
     async def _hop(self, place: Place, envelope: Envelope) -> None:
         station = place.station
         call = station.call(envelope)
-        try:
+        with logged_faults(envelope):
             self._announcer.started(envelope)
             try:
                 outcome = await place.executor.run(call)
@@ -206,14 +223,8 @@ class HopRunner:
                 log.exception("executor failed", extra=fields("run", envelope))
                 outcome = call.failed(ErrorCode.WORKER_LOST, f"its executor failed: {exc!r}")
             await self._settler.conclude(station, envelope, outcome)
-        except Exception:
-            # A fault of ours, not the handler's: one hop must not take the pump with it.
-            log.exception("hop failed", extra=fields("settle", envelope))
 
 
 async def _guarded(action: Coroutine[Any, Any, None], envelope: Envelope) -> None:
-    try:
+    with logged_faults(envelope):
         await action
-    except Exception:
-        # A fault of ours: one message must not take the pump with it.
-        log.exception("hop failed", extra=fields("settle", envelope))

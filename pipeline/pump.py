@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -17,12 +18,11 @@ from pipeline.errors import (
     PumpFullError,
     PumpStoppedError,
 )
-from pipeline.events import MessageReceived, Subscriber, Subscribers, ThreadOpened
+from pipeline.events import Subscriber, Subscribers
 from pipeline.expectations import Expectations
 from pipeline.hops import inside_handler
 from pipeline.organism import Listener, Organism, listener_problems
 from pipeline.organism_file import load_organism
-from pipeline.roster import name_of
 from pipeline.routing import EXTERNAL
 from pipeline.thread_registry import ThreadRegistry
 
@@ -261,7 +261,7 @@ class StreamPump:
             The errors of `inject`.
         """
         engine = self._running()
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(timeout_s) if timeout_s is not None else nullcontext():
             chain = None if thread_id is None else await engine.entrance.known_chain(thread_id, to)
             opening = engine.entrance.opening(
                 to, payload, EXTERNAL, thread_id=thread_id, chain=chain, message_id=message_id
@@ -308,18 +308,9 @@ class StreamPump:
             self._door.entered()
             if is_first and not is_ours:
                 self._expectations.finish(scope)
-        if is_ours and self.subscribers.callbacks:
-            self._announce(opening, opened)
+        if is_ours:
+            engine.announcer.opened(opening, opened)
         return opened
-
-    def _announce(self, opening: Opening, opened: Opened) -> None:
-        if opened.is_new:
-            self.subscribers.tell(ThreadOpened(opened.conversation, opened.conversation))
-        for envelope in opening.envelopes:
-            to = name_of(envelope.to)
-            self.subscribers.tell(
-                MessageReceived(opened.conversation, envelope.thread_id, to, envelope.from_id)
-            )
 
     def _has_room(self, entering: int) -> bool:
         return self._engine is not None and self._engine.has_room(entering)

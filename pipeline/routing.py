@@ -294,7 +294,7 @@ class _Hop(msgspec.Struct, frozen=True, gc=False):
         taken = self._taken
         if chain == taken.chain:
             thread_id = taken.thread_id
-        elif _is_own_thread(chain):
+        elif chains.is_own_thread(chain):
             thread_id = taken.conversation
         else:
             thread_id = chains.thread_id_of(chain)
@@ -313,13 +313,6 @@ class _Hop(msgspec.Struct, frozen=True, gc=False):
 def _copy_of(chain: str, listener_id: str) -> str:
     """*chain*, with another listener of the same name at its end."""
     return chains.extend(chain.rpartition(".")[0], listener_id)
-
-
-def _is_own_thread(chain: str) -> bool:
-    """True for the chain a conversation began with: marker, who asked, whom."""
-    segments = chain.rsplit(".", 3)
-    is_first_hop = len(segments) > 2 and segments[-3].startswith(chains.CONVERSATION_MARK)  # noqa: PLR2004 - as the docstring counts them
-    return is_first_hop and chains.COPY_MARK not in segments[-1]
 
 
 def derived_id(parent: str, position: int) -> str:

@@ -4,20 +4,30 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine, Sequence
+from types import TracebackType
 from typing import Any, NamedTuple
 
 from msgspec import MsgspecError, msgpack, structs
 
 from backends.codec import Codec
 from backends.errors import BackendClosedError, BackendError
-from backends.mailbox import Envelope, Gathering, Hop, Letter, Mailbox, Returned, Settlement
+from backends.mailbox import (
+    Effects,
+    Envelope,
+    Gathering,
+    Hop,
+    Letter,
+    Mailbox,
+    Returned,
+    Settlement,
+)
 from pipeline.announcer import Announcer, fields
 from pipeline.messages import ErrorCode, ErrorMessage
 from pipeline.roster import name_of
 from pipeline.routing import HopRefusedError, Router
 from pipeline.station import Station, hop_of
-from pipeline.worker import Completed, Failed, Outcome
+from pipeline.worker import Completed, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -28,11 +38,50 @@ _outcomes: msgpack.Decoder[Outcome] = msgpack.Decoder(Outcome)
 _History = list[tuple[str, float]]
 
 
+class Run(NamedTuple):
+    """A handler's run that has ended, here or elsewhere."""
+
+    station: Station
+    envelope: Envelope
+    outcome: Outcome
+    hop: Hop | None
+    #: Of deaths that came before.
+    history: _History
+
+
+class _Applying(NamedTuple):
+    """A settlement on its way."""
+
+    settlement: Settlement
+    effects: Awaitable[Effects]
+
+
 class _Remains(NamedTuple):
     """What is kept of a hop, besides what it sent."""
 
     hop: Hop | None = None
     letter: Letter | None = None
+
+
+class logged_faults:  # noqa: N801 - reads as what it does
+    """Log a fault of ours, not the handler's: one message must not take the pump with it."""
+
+    def __init__(self, envelope: Envelope) -> None:
+        self._envelope = envelope
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if not isinstance(exc, Exception):
+            return False
+        log.error("hop failed", extra=fields("settle", self._envelope), exc_info=exc)
+        return True
 
 
 class Settler:
@@ -51,13 +100,20 @@ class Settler:
     ) -> Coroutine[Any, Any, None]:
         """A handler ran here."""
         hop = hop_of(envelope, self._codec, outcome) if self._mailbox.is_durable else None
-        return self._conclude(station, envelope, outcome, hop)
+        return self._conclude(Run(station, envelope, outcome, hop, []))
 
-    async def returned(self, station: Station, returned: Returned) -> None:
-        """A handler ran elsewhere, or could not."""
-        envelope = returned.envelope
-        outcome = outcome_of(returned, station)
-        await self._conclude(station, envelope, outcome, returned.hop, returned.history)
+    async def conclude_all(self, runs: Sequence[Run]) -> None:
+        """Handlers ran elsewhere, or could not; what they returned is applied together."""
+        begun: list[tuple[Run, _Applying | None]] = []
+        for run in runs:
+            with logged_faults(run.envelope):
+                begun.append(self._begin(run))
+        failed = [run for run, applying in begun if applying is None]
+        for run, applying in begun:
+            if applying is not None:
+                with logged_faults(run.envelope):
+                    failed += await self._end(run, applying)
+        await asyncio.gather(*map(self._fail_guarded, failed))
 
     async def undeliverable(self, envelope: Envelope, reason: str) -> None:
         """A message can't reach a handler."""
@@ -75,42 +131,41 @@ class Settler:
             # The error takes the gathering's place in the mailbox.
             await self._settle_error(gathering, _undeliverable(gathering.reply_to, str(exc)))
 
-    async def _conclude(
-        self,
-        station: Station,
-        envelope: Envelope,
-        outcome: Outcome,
-        hop: Hop | None,
-        history: _History | None = None,
-    ) -> None:
-        if isinstance(outcome, Completed):
-            try:
-                settlement = self._router.plan(envelope, outcome.replies)
-                settlement = _kept(settlement, _Remains(hop)) if hop else settlement
-                effects = await self._mailbox.settle(settlement)
-            except (HopRefusedError, BackendError) as exc:
-                _raise_if_stopped(exc)
-                outcome = station.call(envelope).failed(
-                    ErrorCode.BAD_RETURN,
-                    str(exc),
-                    duration_s=outcome.duration_s,
-                    is_retryable=False,
-                )
-                hop = structs.replace(hop, error=outcome.error.code) if hop else None
-            else:
-                self._announcer.finished(envelope, outcome.duration_s)
-                self._announcer.settled(settlement, effects)
-                return
-        await self._fail(station, envelope, outcome, hop, history or [])
+    async def _conclude(self, run: Run) -> None:
+        run, applying = self._begin(run)
+        for failed in [run] if applying is None else await self._end(run, applying):
+            await self._fail(failed)
 
-    async def _fail(
-        self,
-        station: Station,
-        envelope: Envelope,
-        outcome: Failed,
-        hop: Hop | None,
-        history: _History,
-    ) -> None:
+    def _begin(self, run: Run) -> tuple[Run, _Applying | None]:
+        """Have applied what a handler returned; nothing where it failed, or returned nonsense."""
+        if isinstance(run.outcome, Completed):
+            try:
+                settlement = self._router.plan(run.envelope, run.outcome.replies)
+                if run.hop is not None:
+                    settlement = _kept(settlement, _Remains(run.hop))
+                return run, _Applying(settlement, self._mailbox.settle(settlement))
+            except (HopRefusedError, BackendError) as exc:
+                run = _refused(run, exc)
+        return run, None
+
+    async def _end(self, run: Run, applying: _Applying) -> list[Run]:
+        """Wait until it has been applied; the run, as a failed one, if it can't be."""
+        try:
+            effects = await applying.effects
+        except BackendError as exc:
+            return [_refused(run, exc)]
+        self._announcer.finished(run.envelope, run.outcome.duration_s)
+        self._announcer.settled(applying.settlement, effects)
+        return []
+
+    async def _fail_guarded(self, run: Run) -> None:
+        with logged_faults(run.envelope):
+            await self._fail(run)
+
+    async def _fail(self, run: Run) -> None:
+        station, envelope, outcome, hop, history = run
+        if isinstance(outcome, Completed):
+            return
         will_retry = outcome.is_retryable and envelope.attempt <= station.listener.retries
         self._announcer.failed(envelope, outcome, will_retry=will_retry)
         if will_retry:
@@ -174,6 +229,19 @@ def outcome_of(returned: Returned, station: Station) -> Outcome:
 
 def _undeliverable(envelope: Envelope, reason: str) -> ErrorMessage:
     return ErrorMessage(ErrorCode.UNDELIVERABLE, reason, name_of(envelope.to), envelope.attempt)
+
+
+def _refused(run: Run, exc: HopRefusedError | BackendError) -> Run:
+    """*run*, had its handler failed: what it returned can't be applied."""
+    _raise_if_stopped(exc)
+    outcome = run.station.call(run.envelope).failed(
+        ErrorCode.BAD_RETURN,
+        str(exc),
+        duration_s=run.outcome.duration_s,
+        is_retryable=False,
+    )
+    hop = structs.replace(run.hop, error=outcome.error.code) if run.hop else None
+    return run._replace(outcome=outcome, hop=hop)
 
 
 def _raise_if_stopped(exc: Exception) -> None:

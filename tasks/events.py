@@ -11,6 +11,7 @@ from collections import deque
 from threading import Event, Thread
 from typing import Any
 
+import msgspec
 from celery import Celery
 from celery.events.event import get_exchange
 from celery.utils.nodenames import anon_nodename
@@ -22,6 +23,9 @@ from backends.contact import pause_s
 log = logging.getLogger(__name__)
 
 Fields = dict[str, Any]
+
+#: A tenth of what Celery's own serializer takes.
+_encode = msgspec.json.Encoder().encode
 
 #: Where monitors listen for several events in one message.
 ROUTING_KEY = "task.multi"
@@ -104,7 +108,7 @@ class EventWriter:
             "utcoffset": utcoffset(),
         }
         self._exchange = get_exchange(connection, name=app.conf.event_exchange)
-        self._producer = Producer(connection, exchange=self._exchange, serializer="json")
+        self._producer = Producer(connection, exchange=self._exchange)
 
     def write(self, events: list[Fields]) -> None:
         """Publish *events* in one message.
@@ -115,7 +119,9 @@ class EventWriter:
         for event in events:
             event.update(self._about)
         self._producer.publish(
-            events,
+            _encode(events),
+            content_type="application/json",
+            content_encoding="utf-8",
             routing_key=ROUTING_KEY,
             declare=[self._exchange],
             retry=False,

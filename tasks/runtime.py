@@ -23,7 +23,7 @@ from pipeline.roster import name_of
 from pipeline.station import Station, hop_of
 from pipeline.stations import codec_of, stations_of
 from pipeline.thread_registry import ThreadRegistry, use_registry
-from pipeline.worker import Call, Completed, Failed, Outcome, TimeLimitError, run_handler
+from pipeline.worker import Call, Completed, Failed, Outcome, TimeLimitError, run_call
 from tasks.batch import Batch, BatchKeeper
 from tasks.events import EventSender, failed_event, received_event, started_event, succeeded_event
 from tasks.identity import owner_id, worker_notes
@@ -118,7 +118,7 @@ class Runtime:
 
     def _run_call(self, call: Call) -> Outcome:
         try:
-            return self._loop.run(run_handler(call, self._codec))
+            return run_call(call, self._codec, self._loop)
         except TimeLimitError:
             # It struck between two steps of the loop, which is of no more use.
             self._renew_loop()

@@ -13,7 +13,7 @@ from threading import Condition, Thread
 from types import FrameType
 from typing import NamedTuple
 
-from pipeline.worker import Call, Failed, TimeLimitError
+from pipeline.worker import Call, Failed, TimeLimitError, is_coroutine
 
 #: Seconds the event loop has to cancel a coroutine before the signal comes.
 LOOPS_TURN_S = 0.25
@@ -53,7 +53,7 @@ class TimeLimit:
         if call.timeout_s is None:
             yield
             return
-        limit_s = call.timeout_s + LOOPS_TURN_S
+        limit_s = call.timeout_s + (LOOPS_TURN_S if is_coroutine(call.handler) else 0.0)
         now = time.monotonic()
         self._expect(_Run(call, now, now + limit_s + SIGNALS_TURN_S, give_up))
         signal.setitimer(signal.ITIMER_REAL, limit_s)

@@ -1,13 +1,18 @@
 """What the mailbox's scripts take: openings and settlements, as flat arguments."""
 
+from collections.abc import Mapping
+
 import msgspec
 
+from backends.chains import COPY_MARK
 from backends.mailbox import Envelope, Gathering, Opening, Returned, Scatter, Settlement, Work
 from backends.protocol import SlotRecord
 from backends.redis.keys import escape
-from backends.redis.records import Gather, Records
+from backends.redis.records import Dispatch, Gather, Records
 
 Arguments = list[str | bytes | int]
+#: Of each listener whose messages go to the workers at once, what a worker must advertise.
+Fingerprints = Mapping[str, str]
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -24,21 +29,35 @@ def key_of(work: Work) -> str:
     return work.envelope.id if isinstance(work, Returned) else work.id
 
 
-def opening_arguments(records: Records, opening: Opening, max_slots: int) -> Arguments:
+def dispatch_arguments(records: Records, envelope: Envelope, fingerprint: str) -> Arguments:
+    """A dispatch: its id, and what the ledger keeps of it."""
+    dispatch_id = dispatch_id_of(envelope)
+    listener = envelope.to.partition(COPY_MARK)[0]
+    record = records.dispatch(dispatch_id, Dispatch(envelope, fingerprint))
+    return [escape(dispatch_id), f"{listener}\n".encode() + record]
+
+
+def opening_arguments(
+    records: Records, opening: Opening, max_slots: int, dispatched: Fingerprints
+) -> Arguments:
     """An opening, for `open`."""
     first = opening.envelopes[0]
-    return [
+    arguments: Arguments = [
         escape(first.conversation),
         escape(first.scope),
         escape(opening.message_id or ""),
         max_slots,
         *_slots(opening.slots),
         len(opening.envelopes),
-        *map(records.message, opening.envelopes),
     ]
+    for envelope in opening.envelopes:
+        arguments += _sent(records, envelope, dispatched)
+    return arguments
 
 
-def settlement_arguments(records: Records, settlement: Settlement, max_slots: int) -> Arguments:
+def settlement_arguments(
+    records: Records, settlement: Settlement, max_slots: int, dispatched: Fingerprints
+) -> Arguments:
     """A settlement, for `settle`."""
     taken = settlement.taken
     is_gathering = isinstance(taken, Gathering)
@@ -50,14 +69,23 @@ def settlement_arguments(records: Records, settlement: Settlement, max_slots: in
         max_slots,
         *_slots(settlement.slots),
         len(settlement.sends),
-        *map(records.message, settlement.sends),
-        len(settlement.scatters),
     ]
+    for envelope in settlement.sends:
+        arguments += _sent(records, envelope, dispatched)
+    arguments.append(len(settlement.scatters))
     for scatter in settlement.scatters:
-        arguments += _scatter(records, scatter)
+        arguments += _scatter(records, scatter, dispatched)
     arguments.append(len(settlement.answers))
     arguments += [records.answer(first.scope, answer) for answer in settlement.answers]
     return arguments + _hop(settlement) + _letter(records, settlement)
+
+
+def _sent(records: Records, envelope: Envelope, dispatched: Fingerprints) -> Arguments:
+    """What goes to the workers at once, or to whichever pump takes it."""
+    fingerprint = dispatched.get(envelope.to)
+    if fingerprint is None:
+        return ["", records.message(envelope)]
+    return dispatch_arguments(records, envelope, fingerprint)
 
 
 def _slots(slots: list[SlotRecord]) -> Arguments:
@@ -67,7 +95,7 @@ def _slots(slots: list[SlotRecord]) -> Arguments:
     return parts
 
 
-def _scatter(records: Records, scatter: Scatter) -> Arguments:
+def _scatter(records: Records, scatter: Scatter, dispatched: Fingerprints) -> Arguments:
     gather_id = scatter.reply_to.id
     gather = Gather(scatter.reply_to, [member.scope for member in scatter.members])
     parts: Arguments = [
@@ -76,7 +104,8 @@ def _scatter(records: Records, scatter: Scatter) -> Arguments:
         len(scatter.members),
     ]
     for member in scatter.members:
-        parts += [escape(member.scope), records.message(member)]
+        parts.append(escape(member.scope))
+        parts += _sent(records, member, dispatched)
     return parts
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import redis
 
+from backends.chains import thread_in_conversation
 from backends.errors import (
     BackendClosedError,
     BackendError,
@@ -120,12 +121,17 @@ class RedisBackend:
 
     def registry_set(self, chain: str, uuid: str) -> None:
         """Link *chain* and *uuid*."""
-        self._run("link", escape(chain), escape(uuid))
+        self._run("link", escape(chain), escape(uuid), escape(thread_in_conversation(chain) or ""))
 
     def registry_get_uuid(self, chain: str) -> str | None:
         """The uuid linked to *chain*."""
         uuid = self._command("GET", self._keys.chain(chain))
-        return None if uuid is None else unescape(uuid)
+        if uuid is not None:
+            return unescape(uuid)
+        derived = thread_in_conversation(chain)
+        if derived is None or self.registry_get_chain(derived) != chain:
+            return None
+        return derived
 
     def registry_get_chain(self, uuid: str) -> str | None:
         """The chain linked to *uuid*."""

@@ -6,9 +6,12 @@ prefixes never share a key, even where one begins with the other.
 | Key | Type | Holds |
 |---|---|---|
 | `t:<thread>` | list | the thread's link, then its slots, oldest first |
-| `c:<chain>` | string | the uuid linked to the chain |
+| `c:<chain>` | string | the uuid linked to the chain, unless the chain says it itself |
 | `i:threads` | sorted set | threads that have slots, by the moment they end |
 | `i:links` | sorted set | linked uuids, by the moment they end |
+
+Threads of conversations are in neither index, nor have they a `c:` key: `v:` names them, and
+their ids follow from their chains.
 
 A pump over Redis has these besides:
 
@@ -17,6 +20,7 @@ A pump over Redis has these besides:
 | `s:inbox` | stream | messages, ended dispatches, finished scatters; group `pump` |
 | `s:<pump>` | stream | answers and ends of the conversations this pump began |
 | `v:<conversation>` | hash | everything about one conversation; see `conversations.lua` |
+| `e:<conversation>` | hash | what a long one has done: its older answers and hops |
 | `u:<pump>` | sorted set | scopes it has opened, by number, until it has the reply |
 | `n:<message id>` | string | the conversation that was opened with this id |
 | `i:open`, `i:closed` | sorted set | conversations, by the moment they opened or closed |
@@ -24,7 +28,7 @@ A pump over Redis has these besides:
 | `i:alive` | sorted set | `p:<pump>` and `w:<worker>`, by the moment the lease ends |
 | `l:service` | hash | since when, and when last, anybody has beaten without a break |
 | `w:<worker>` | hash | what a worker tells of itself: processes `p`, fingerprints `f…` |
-| `l:dispatches` | hash | the sealed record of each dispatch |
+| `l:dispatches` | hash | the listener, a line feed and the sealed record of each dispatch |
 | `l:ready` | list | dispatches to publish, oldest first |
 | `l:published` | sorted set | published and unclaimed, by the moment in microseconds |
 | `l:mark` | string | when the latest claimed one was published |
@@ -49,7 +53,7 @@ def escape(text: str) -> str:
     >>> escape("a:b")
     'a^_b'
     """
-    return text.translate(_ESCAPES)
+    return text.translate(_ESCAPES) if ":" in text or "^" in text else text
 
 
 def unescape(raw: bytes) -> str:

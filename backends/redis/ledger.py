@@ -83,7 +83,8 @@ class LedgerClient:
     def record(self, dispatch_id: str, listener: str, dispatch: Dispatch, stream: str) -> None:
         """Record a dispatch whose outcome this stream awaits."""
         record = self._records.dispatch(dispatch_id, dispatch)
-        self._run("dispatch", "", escape(dispatch_id), listener, record, stream)
+        kept = f"{listener}\n".encode() + record
+        self._run("record", escape(dispatch_id), kept, stream)
 
     def publishable(self, window: int, most: int, sizes: Mapping[str, int]) -> list[Batch]:
         """Take what may be published now, oldest first; to be published, or put back.

@@ -8,16 +8,16 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import msgspec
 import redis
 
 from backends.cancelling import cancel_all
-from backends.chains import COPY_MARK
 from backends.codec import Codec
 from backends.contact import contact_with, pause_s
 from backends.errors import BackendError, BufferFullError, CodecError
@@ -33,7 +33,7 @@ from backends.mailbox import (
 )
 from backends.protocol import BackendConfig
 from backends.redis.arguments import (
-    dispatch_id_of,
+    dispatch_arguments,
     key_of,
     opening_arguments,
     settlement_arguments,
@@ -43,8 +43,7 @@ from backends.redis.connection import connect_async, describe, translated
 from backends.redis.keys import escape, unescape
 from backends.redis.news import News, raise_if_cancelled
 from backends.redis.pipeliner import Pipeliner
-from backends.redis.records import Dispatch, Records
-from backends.redis.scripts import OF_CONVERSATIONS
+from backends.redis.records import Records
 from backends.redis.streams import (
     MAX_QUARANTINED,
     MAX_QUARANTINED_BYTES,
@@ -64,6 +63,16 @@ BLOCK_MS = 2000
 _encode = msgspec.msgpack.Encoder().encode
 
 
+class _Settling(NamedTuple):
+    """A settlement on its way; await it for its effects."""
+
+    reply: "asyncio.Future[list[Any]]"
+    effects_of: Callable[[list[Any]], Effects]
+
+    def __await__(self) -> Generator[Any, None, Effects]:
+        return self.effects_of((yield from self.reply.__await__()))
+
+
 class RedisMailbox:
     """A `Mailbox` and `Ledger` that any number of pumps share.
 
@@ -80,6 +89,9 @@ class RedisMailbox:
         self.pump = uuid4().hex
         #: Called, from any thread, when there may be dispatches to publish.
         self.on_publishable: Callable[[], None] = lambda: None
+        #: Listeners whose messages go to the workers at once, not by way of a pump, and what a
+        #: worker must advertise to run them.
+        self.fingerprints: dict[str, str] = {}
         self._config = config
         self._records = Records(codec)
         self._terms = terms
@@ -89,10 +101,7 @@ class RedisMailbox:
         self._head = (config.redis_prefix, 0, ttl_ms, config.keep_closed)
         self._inbox = f"{config.redis_prefix}s:inbox"
         self._scripts = Pipeliner(
-            self._client,
-            self._contact,
-            head=self._head,
-            names=(*OF_CONVERSATIONS, "dispatch"),
+            self._client, self._contact, head=self._head, on_waiting=self._set_waiting
         )
         stream = f"{config.redis_prefix}s:{self.pump}"
         self._news = News(self._client, stream, self._scripts, self._records, self._contact)
@@ -167,7 +176,8 @@ class RedisMailbox:
         return opened
 
     async def _open(self, opening: Opening, first: Envelope) -> Opened:
-        arguments = opening_arguments(self._records, opening, self._config.max_slots_per_thread)
+        max_slots = self._config.max_slots_per_thread
+        arguments = opening_arguments(self._records, opening, max_slots, self.fingerprints)
         number = next(self._numbers)
         self._unreplied[number] = None
         replied = next(iter(self._unreplied))
@@ -188,7 +198,7 @@ class RedisMailbox:
                 is_closed=bool(is_closed),
                 answer=answer,
             )
-        self._waiting = rest[1]
+        self._wake_for(opening.envelopes)
         return Opened(first.conversation, first.scope, is_new=bool(rest[0]))
 
     async def take(self, limit: int) -> list[Work]:
@@ -212,6 +222,9 @@ class RedisMailbox:
             if not entries:
                 raise_if_cancelled()
             work = [each for entry in entries for each in await self._admit(*entry)]
+            if any(isinstance(each, Returned) for each in work):
+                # A place may be free on a worker.
+                self.on_publishable()
             self._waiting = max(0, self._waiting - len(entries))
             if work:
                 return work
@@ -220,12 +233,16 @@ class RedisMailbox:
         """Nothing: what can be taken is not here."""
         return []
 
-    async def settle(self, settlement: Settlement) -> Effects:
+    def settle(self, settlement: Settlement) -> Awaitable[Effects]:
         """Apply everything a hop did; waits while Redis is away."""
         key = key_of(settlement.taken)
         max_slots = self._config.max_slots_per_thread
-        arguments = settlement_arguments(self._records, settlement, max_slots)
-        status, *rest = await self._scripts.run("settle", self.pump, self._entries[key], *arguments)
+        arguments = settlement_arguments(self._records, settlement, max_slots, self.fingerprints)
+        reply = self._scripts.run("settle", self.pump, self._entries[key], *arguments)
+        return _Settling(reply, partial(self._settled, settlement, key))
+
+    def _settled(self, settlement: Settlement, key: str, reply: list[Any]) -> Effects:
+        status, *rest = reply
         if status == b"slots":
             raise self._full(rest[0])
         self._entries.pop(key, None)
@@ -233,9 +250,11 @@ class RedisMailbox:
             log.info("settled elsewhere", extra={"action": "settle", "message_id": key})
             self._news.doubt(settlement)
             return Effects([], [], [])
-        self._waiting, dropped, *news = rest
-        effects = self._news.effects(news)
-        effects.dropped_answers = dropped
+        self._wake_for(settlement.sends)
+        for scatter in settlement.scatters:
+            self._wake_for(scatter.members[:1])
+        effects = self._news.effects(rest[1:])
+        effects.dropped_answers = rest[0]
         return effects
 
     async def defer(self, envelope: Envelope, delay_s: float) -> None:
@@ -250,10 +269,8 @@ class RedisMailbox:
     async def dispatch(self, envelope: Envelope, fingerprint: str) -> None:
         """Hand a taken message over to the workers."""
         entry = self._entries[envelope.id]
-        dispatch_id = dispatch_id_of(envelope)
-        record = self._records.dispatch(dispatch_id, Dispatch(envelope, fingerprint))
-        listener = envelope.to.partition(COPY_MARK)[0]
-        await self._scripts.run("dispatch", entry, escape(dispatch_id), listener, record, "")
+        arguments = dispatch_arguments(self._records, envelope, fingerprint)
+        await self._scripts.run("dispatch", entry, *arguments)
         self._entries.pop(envelope.id, None)
         self.on_publishable()
 
@@ -320,8 +337,6 @@ class RedisMailbox:
         if work is None:
             await self._scripts.run("drop", entry, "", 0)
             return []
-        if isinstance(work, Returned):
-            self.on_publishable()
         self._entries[key_of(work)] = entry
         return [work]
 
@@ -353,6 +368,14 @@ class RedisMailbox:
             self.on_publishable()
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._heard, backlog)
+
+    def _wake_for(self, sent: Sequence[Envelope]) -> None:
+        """Some of these may have gone to the workers at once."""
+        if any(envelope.to in self.fingerprints for envelope in sent):
+            self.on_publishable()
+
+    def _set_waiting(self, waiting: int) -> None:
+        self._waiting = waiting
 
     def _heard(self, backlog: Backlog) -> None:
         self._waiting = backlog.waiting

@@ -1,8 +1,8 @@
-"""Runs scripts for an event loop: all that come up in one turn travel together."""
+"""Runs the mailbox's commands for an event loop: all that come up in one turn travel together."""
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import hiredis
@@ -14,26 +14,29 @@ from backends.errors import BackendClosedError, BackendError, BackendUnavailable
 from backends.redis.connection import translated
 from backends.redis.scripts import script_text
 
-#: Scripts in one pipeline; more would keep the first ones waiting for their replies.
+#: Commands sent at once; more would keep the first ones waiting for their replies.
 MAX_BATCH = 256
+#: Commands of one script, and arguments beyond which it takes no further one: Redis serves nobody
+#: else meanwhile.
+MAX_TURN, MAX_TURN_ARGUMENTS = 32, 2000
 
 
 class _Command(NamedTuple):
-    script: str
+    name: str
     arguments: Sequence[Any]
     reply: "asyncio.Future[Any]"
 
 
 class Pipeliner:
-    """One connection's worth of scripts, in order.
+    """One connection's worth of commands, in order.
 
     While Redis is away commands wait and are sent again when it is back. One whose reply
-    was lost runs twice, so every script sent here must bear that.
+    was lost runs twice, so every command must bear that.
 
     Args:
         client: not closed here.
-        head: what every script gets before its own arguments.
-        names: the scripts.
+        head: what the script gets before the commands.
+        on_waiting: told after each turn how many messages wait.
     """
 
     def __init__(
@@ -42,19 +45,19 @@ class Pipeliner:
         contact: Contact,
         *,
         head: Sequence[Any],
-        names: Sequence[str],
+        on_waiting: Callable[[int], None],
     ) -> None:
         self._client: Any = client
         self._contact = contact
         self._head = tuple(head)
-        self._names = tuple(names)
-        self._digests: dict[str, str] = {}
+        self._on_waiting = on_waiting
+        self._digest = ""
         self._queue: list[_Command] = []
         self._wakeup = asyncio.Event()
         self._server: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Load the scripts and begin to serve.
+        """Load the script and begin to serve.
 
         Raises:
             BackendUnavailableError: Redis does not answer.
@@ -63,8 +66,8 @@ class Pipeliner:
             await self._load()
         self._server = asyncio.create_task(self._serve(), name="pipeliner")
 
-    async def run(self, script: str, *arguments: Any) -> Any:
-        """Run one script; its reply.
+    def run(self, name: str, *arguments: Any) -> "asyncio.Future[Any]":
+        """Run one command; its reply, to be awaited.
 
         Raises:
             BackendError: Redis refused the command itself.
@@ -73,9 +76,9 @@ class Pipeliner:
         if self._server is None:
             raise BackendClosedError("the mailbox is not running")
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Command(script, arguments, reply))
+        self._queue.append(_Command(name, arguments, reply))
         self._wakeup.set()
-        return await reply
+        return reply
 
     async def stop(self) -> None:
         """Serve no more; what was not sent fails."""
@@ -85,16 +88,11 @@ class Pipeliner:
             await asyncio.gather(server, return_exceptions=True)
         for command in self._queue:
             if not command.reply.done():
-                command.reply.set_exception(BackendClosedError("the mailbox was stopped"))
+                _fail(command.reply, BackendClosedError("the mailbox was stopped"))
         self._queue.clear()
 
     async def _load(self) -> None:
-        texts = [script_text(name) for name in self._names]
-        async with self._client.pipeline(transaction=False) as pipeline:
-            for text in texts:
-                pipeline.script_load(text)
-            digests = await pipeline.execute()
-        self._digests = dict(zip(self._names, map(_text, digests), strict=True))
+        self._digest = _text(await self._client.script_load(script_text("turn")))
 
     async def _serve(self) -> None:
         failures = 0
@@ -117,29 +115,32 @@ class Pipeliner:
 
     async def _send(self, batch: list[_Command]) -> BackendUnavailableError | None:
         """Send *batch* and hand out the replies; what kept Redis from giving all of them."""
+        turns = list(_turns(batch))
         try:
             with translated(self._contact.where):
-                replies = await self._exchange(batch)
+                replies = await self._exchange(turns)
                 if any(isinstance(reply, redis.exceptions.NoScriptError) for reply in replies):
                     await self._load()
         except BackendUnavailableError as exc:
             return exc
-        return self._hand_out(batch, replies)
+        refusals = [
+            self._hand_out(turn, reply)
+            for turn, reply in zip(turns, replies, strict=True)
+            if not isinstance(reply, redis.exceptions.NoScriptError)
+        ]
+        return next((refusal for refusal in refusals if refusal is not None), None)
 
-    async def _exchange(self, batch: list[_Command]) -> list[Any]:
-        """The reply to each command, an error included.
+    async def _exchange(self, turns: list[list[_Command]]) -> list[Any]:
+        """The reply to each turn, an error included.
 
         Past redis-py's pipeline, whose packing in Python would cost more than all the rest.
         """
-        packed = b"".join(
-            hiredis.pack_command(("EVALSHA", self._digests[script], 0, *self._head, *arguments))
-            for script, arguments, _ in batch
-        )
+        packed = b"".join(map(self._packed, turns))
         pool = self._client.connection_pool
         connection = await pool.get_connection()
         try:
             await connection.send_packed_command(packed)
-            return [await _reply_on(connection) for _ in batch]
+            return [await _reply_on(connection) for _ in turns]
         except BaseException:
             # What is still to come would be taken for the replies to the next commands.
             await connection.disconnect(nowait=True)
@@ -147,26 +148,54 @@ class Pipeliner:
         finally:
             await pool.release(connection)
 
-    def _hand_out(
-        self, batch: list[_Command], replies: list[Any]
-    ) -> BackendUnavailableError | None:
+    def _packed(self, turn: list[_Command]) -> bytes:
+        words: list[Any] = ["EVALSHA", self._digest, 0, *self._head]
+        for name, arguments, _ in turn:
+            words += (name, len(arguments), *arguments)
+        packed: bytes = hiredis.pack_command(tuple(words))
+        return packed
+
+    def _hand_out(self, turn: list[_Command], reply: Any) -> BackendUnavailableError | None:
+        """Give each command of *turn* its reply; what kept Redis from running some of them."""
+        replies: list[Any] = [reply] * len(turn)
+        if not isinstance(reply, Exception):
+            waiting, *replies = reply
+            self._on_waiting(waiting)
         refusal = None
-        for command, reply in zip(batch, replies, strict=True):
+        for (_, _, awaited), each in zip(turn, replies, strict=True):
+            if awaited.done():
+                continue
+            if not isinstance(each, Exception):
+                awaited.set_result(each)
+                continue
             try:
                 with translated(self._contact.where):
-                    if isinstance(reply, redis.exceptions.NoScriptError):
-                        continue
-                    if isinstance(reply, Exception):
-                        raise reply
+                    raise each
             except BackendUnavailableError as exc:
                 refusal = exc
             except BackendError as exc:
-                if not command.reply.done():
-                    command.reply.set_exception(exc)
-            else:
-                if not command.reply.done():
-                    command.reply.set_result(reply)
+                _fail(awaited, exc)
         return refusal
+
+
+def _turns(batch: list[_Command]) -> Iterator[list[_Command]]:
+    """*batch* in order, as many commands together as one script may hold."""
+    turn: list[_Command] = []
+    size = 0
+    for command in batch:
+        if turn and (len(turn) >= MAX_TURN or size > MAX_TURN_ARGUMENTS):
+            yield turn
+            turn, size = [], 0
+        turn.append(command)
+        size += len(command.arguments)
+    if turn:
+        yield turn
+
+
+def _fail(reply: "asyncio.Future[Any]", reason: BackendError) -> None:
+    reply.set_exception(reason)
+    # Nobody may wait for it any more, and then it is nobody's to hear of.
+    reply.exception()
 
 
 async def _reply_on(connection: Any) -> Any:

@@ -5,11 +5,13 @@ from importlib.resources import files
 
 #: Scripts on threads alone, which any `SharedBackend` has.
 OF_THREADS = ("write", "link", "refresh", "delete", "clear", "list", "count")
-#: Scripts on conversations: the mailbox.
-OF_CONVERSATIONS = ("open", "settle", "gathered", "recall", "defer", "drop", "replay")
+#: What the mailbox does, as commands that travel together in one script, `turn`.
+COMMANDS = ("open", "settle", "gathered", "recall", "defer", "drop", "dispatch")
+#: Scripts on conversations besides.
+OF_CONVERSATIONS = ("turn", "replay")
 #: Scripts on dispatches, workers and pumps: the ledger.
 OF_LEDGER = (
-    "dispatch",
+    "record",
     "publish",
     "unpublish",
     "again",
@@ -26,6 +28,7 @@ _PARTS = {
     **dict.fromkeys(OF_THREADS, ("threads",)),
     **dict.fromkeys(OF_CONVERSATIONS, ("threads", "conversations")),
     **dict.fromkeys(OF_LEDGER, ("threads", "conversations", "ledger")),
+    "turn": ("threads", "conversations", *COMMANDS),
 }
 
 

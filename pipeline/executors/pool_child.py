@@ -18,7 +18,7 @@ from backends.factory import create_backend
 from pipeline.context_buffer import ContextBuffer, use_context_buffer
 from pipeline.messages import HandlerMetadata
 from pipeline.thread_registry import ThreadRegistry, use_registry
-from pipeline.worker import Call, Handler, Outcome, run_handler
+from pipeline.worker import Call, Handler, Outcome, run_call
 
 #: What ends a whole process group, from a terminal or a supervisor: the pump's to act on.
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -95,7 +95,7 @@ def run_ticket(data: bytes) -> bytes:
     ticket = _ticket_decoder.decode(data)
     handler = _resolve(ticket.handler_module, ticket.handler_name)
     call = Call(ticket.listener, handler, ticket.payload, ticket.metadata)
-    outcome = _child.runner.run(run_handler(call, _child.codec))
+    outcome = run_call(call, _child.codec, _child.runner)
     return msgspec.msgpack.encode(outcome)
 
 

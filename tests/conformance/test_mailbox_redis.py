@@ -11,7 +11,8 @@ import redis
 
 from backends import BackendConfig, create_backend
 from backends.codec import Codec
-from backends.mailbox import Effects, Gathering, Mailbox, Settlement
+from backends.errors import BackendError
+from backends.mailbox import Effects, Gathering, Mailbox, Opened, Opening, Settlement
 from backends.protocol import Backend
 from backends.redis.mailbox import RedisMailbox
 from backends.terms import Terms
@@ -62,6 +63,13 @@ class RedisMailboxContract(MailboxContract):
                 return mailbox
 
             yield open_mailbox
+
+    async def go_on(self, mailbox: Mailbox, messages: int) -> None:
+        """So many messages of one conversation, each sent when the last one's is answered."""
+        for number in range(messages):
+            message = envelope(f"m-{number}", scope=f"s-{number}")
+            await mailbox.open(Opening([message], []))
+            await self.end(mailbox, YES)
 
 
 class TestRedisMailbox(RedisMailboxContract):
@@ -170,6 +178,108 @@ class TestRedisMailbox(RedisMailboxContract):
         assert redis_client.llen(f"{redis_prefix}l:quarantine") == 4
         assert redis_client.xlen(inbox) == 1
 
+    async def test_one_that_fails_fails_alone(
+        self, mailbox: Mailbox, redis_client: redis.Redis, redis_prefix: str
+    ) -> None:
+        """What travels in one turn with a command that Redis refuses happens all the same."""
+        redis_client.set(f"{redis_prefix}v:b", "damaged")
+        opened = await asyncio.gather(
+            *(mailbox.open(opening(name)) for name in "abc"), return_exceptions=True
+        )
+        assert isinstance(opened[1], BackendError)
+        assert [each for each in opened if isinstance(each, Opened)] == [
+            Opened("a", "s-a"),
+            Opened("c", "s-c"),
+        ]
+        taken = await self.take(mailbox, 2)
+        assert taken == [envelope("m-a", "a"), envelope("m-c", "c")]
+
+    async def test_what_workers_run_goes_to_them_as_it_is_sent(
+        self, mailbox: Mailbox, redis_client: redis.Redis, redis_prefix: str
+    ) -> None:
+        """From the door, from a hop and from a scatter: recorded, and in no stream."""
+        assert isinstance(mailbox, RedisMailbox)
+        await mailbox.open(opening("a"))
+        work = await self.take_envelope(mailbox)
+        woken: list[str] = []
+        mailbox.on_publishable = lambda: woken.append("!")
+        mailbox.fingerprints["to"] = "fingerprint"
+        await mailbox.open(opening("b"))
+        scatter = self.scatter(members=2)
+        await mailbox.settle(Settlement(work, [], [envelope("m-1", "a")], [scatter], []))
+        assert woken
+        ready = redis_client.lrange(f"{redis_prefix}l:ready", 0, -1)
+        assert ready == [b"m-b", b"m-1", *(each.id.encode() for each in scatter.members)]
+        assert sorted(redis_client.hkeys(f"{redis_prefix}l:dispatches")) == sorted(ready)
+        assert redis_client.xlen(f"{redis_prefix}s:inbox") == 0
+        assert mailbox.waiting == 4
+
+    async def test_a_conversation_that_goes_on_visits_no_more_each_time(
+        self, mailbox: Mailbox, redis_client: redis.Redis, redis_prefix: str
+    ) -> None:
+        """What it has done is set aside, and found there by who asks again."""
+        first = opening(message_id="id")
+        await mailbox.open(first)
+        await self.end(mailbox, YES)
+        await self.go_on(mailbox, 300)
+        assert redis_client.hlen(f"{redis_prefix}v:c") < 200
+        again = await mailbox.open(first)
+        assert (again.is_duplicate, again.is_closed, again.answer) == (True, True, YES)
+
+    async def test_threads_of_conversations_are_listed_with_all_others(
+        self, mailbox: Mailbox, backend: Backend
+    ) -> None:
+        """Though they are in no index; and their chain leads to them, until another has it."""
+        await mailbox.open(opening("open"))
+        await mailbox.open(opening("ended"))
+        await self.take(mailbox, 1)
+        await self.end(mailbox, YES)
+        backend.buffer_append("raw", b"1")
+        assert sorted(backend.buffer_list_threads()) == ["ended", "open", "raw"]
+        chain = "@open.external.to"
+        assert backend.registry_list_all() == {"open": chain, "ended": "@ended.external.to"}
+        assert (backend.info()["buffer_threads"], backend.info()["registry_entries"]) == (3, 2)
+        assert backend.registry_get_uuid(chain) == "open"
+        backend.registry_set(chain, "other")
+        assert backend.registry_get_uuid(chain) == "other"
+        assert backend.registry_get_chain("open") is None
+        assert backend.registry_delete("other")
+        assert backend.registry_get_uuid(chain) is None
+        backend.registry_clear()
+        backend.buffer_clear()
+        assert (backend.buffer_list_threads(), backend.registry_list_all()) == ([], {})
+
+    async def test_a_thread_that_was_there_before_becomes_a_conversations(
+        self, mailbox: Mailbox, backend: Backend, redis_client: redis.Redis, redis_prefix: str
+    ) -> None:
+        """With all it remembers, and from then on with the conversation's life."""
+        backend.buffer_append("c", b"before")
+        backend.registry_set("some.chain", "c")
+        await mailbox.open(opening())
+        assert backend.buffer_get_thread("c") == [b"before", b"slot"]
+        assert backend.registry_get_uuid("some.chain") is None
+        assert backend.registry_list_all() == {"c": "@c.external.to"}
+        assert redis_client.pttl(f"{redis_prefix}t:c") == -1
+        assert redis_client.exists(f"{redis_prefix}i:threads", f"{redis_prefix}i:links") == 0
+
+    async def test_what_a_handler_writes_itself_shortens_no_life(
+        self, mailbox: Mailbox, backend: Backend, redis_client: redis.Redis, redis_prefix: str
+    ) -> None:
+        """An open conversation goes on for ever, an ended one for its time from that write."""
+        await mailbox.open(opening())
+        backend.buffer_append("c", b"more")
+        backend.registry_set("another.chain", "c")
+        backend.registry_set("@c.external.to", "c")
+        keys = [f"{redis_prefix}t:c", f"{redis_prefix}v:c"]
+        assert [redis_client.pttl(key) for key in keys] == [-1, -1]
+        await self.end(mailbox, YES)
+        ttl_ms = int(self.redis_ttl * 1000)
+        for key in keys:
+            redis_client.pexpire(key, ttl_ms // 2)
+        backend.buffer_append("c", b"most")
+        assert all(redis_client.pttl(key) > ttl_ms // 2 for key in keys)
+        assert backend.buffer_get_thread("c") == [b"slot", b"more", b"most"]
+
 
 class TestSignedMailbox(RedisMailboxContract):
     signing_keys = ("a key for tests",)
@@ -220,6 +330,10 @@ class TestExpiry(RedisMailboxContract):
         deferred = await self.take_envelope(mailbox)
         await mailbox.defer(deferred, 0.01)
         await self.end(mailbox)
+        await mailbox.open(opening())
+        await self.end(mailbox)
+        await self.go_on(mailbox, 150)
+        assert redis_client.exists(f"{redis_prefix}e:c")
         await mailbox.stop()
 
         service = f"{redis_prefix}l:service"

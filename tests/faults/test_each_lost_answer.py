@@ -21,18 +21,13 @@ from tests.waiting import eventually
 
 MEMBERS = 3
 #: What a conversation that scatters over workers, with one retry, has Redis do.
-SCRIPTS = (
-    "open",
-    "dispatch",
-    "settle",
-    "gathered",
-    "defer",
-    "publish",
-    "claim",
-    "complete",
-    "beat",
+SCRIPTS = ("publish", "claim", "complete", "beat")
+COMMANDS = (
+    *(b"\r\n%s\r\n" % name for name in (b"open", b"settle", b"gathered", b"defer")),
+    b"XREADGROUP",
+    b"XREAD\r\n",
+    b"LPUSH",
 )
-COMMANDS = (b"XREADGROUP", b"XREAD\r\n", b"LPUSH")
 
 
 def words_of(script: str) -> bytes:
@@ -105,3 +100,19 @@ async def test_any_answer_may_be_lost(
                 assert kinds == ([Ask, Gathered, Told] if keep_closed else []), words
     counts = redis_client.hgetall(f"{organism.backend.redis_prefix}l:counts")
     assert int(counts[b"accepted"]) == len(cases)
+
+
+@pytest.mark.timeout(60)
+async def test_the_answer_to_a_dispatch_may_be_lost(
+    organism_file: Path, proxy: Proxy, redis_client: redis.Redis
+) -> None:
+    """What a client sends goes by way of a pump, which dispatches it once."""
+    organism = load_organism(organism_file)
+    with running_worker(organism_file):
+        async with StreamPump(organism), StreamPump(organism, is_client=True) as client:
+            proxy.lose_answer_to(b"\r\ndispatch\r\n")
+            told = await client.request("crunch", Ask(7), timeout_s=30)
+            assert told.number == 14
+            assert await asyncio.to_thread(eventually, lambda: proxy.has_lost)
+    counts = redis_client.hgetall(f"{organism.backend.redis_prefix}l:counts")
+    assert counts[b"dispatched"] == counts[b"completed"] == b"1"

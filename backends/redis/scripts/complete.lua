@@ -6,20 +6,21 @@ while at < #ARGV do
   ids[#ids + 1], outcomes[#ids + 1] = arg(), arg()
 end
 local holders = redis.call('HMGET', CLAIMS, unpack(ids))
-local found, late = {}, 0
+local found, done = {}, {}
 for i, id in ipairs(ids) do
   if holders[i] == owner then
-    finish(id, 'o', outcomes[i])
+    hand_over(id, 'o', outcomes[i])
+    done[#done + 1] = id
     found[i] = 1
   else
-    late = late + 1
     found[i] = 0
   end
 end
-if late < #ids then
-  count('completed', #ids - late)
+if #done > 0 then
+  finish(done)
+  count('completed', #done)
 end
-if late > 0 then
-  count('late_outcomes', late)
+if #done < #ids then
+  count('late_outcomes', #ids - #done)
 end
 return found

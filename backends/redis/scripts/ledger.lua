@@ -2,7 +2,7 @@
 -- `l:ready`), published (in `l:published`), claimed (in `l:claims`, by worker and process) or gone;
 -- its listener, a line feed and its record are in `l:dispatches` until then. What is published
 -- travels in batches: ids of one listener, joined by spaces, are one member of `l:published`.
-local DISPATCHES, CLAIMS = prefix .. 'l:dispatches', prefix .. 'l:claims'
+local CLAIMS = prefix .. 'l:claims'
 local PUBLISHED, PARKED = prefix .. 'l:published', prefix .. 'l:parked'
 local DEATHS, MARK = prefix .. 'l:deaths', prefix .. 'l:mark'
 local STREAMS = prefix .. 'l:streams'
@@ -55,9 +55,11 @@ end
 
 -- Puts ids before all that wait to be published, in their order.
 local function put_first(ids)
+  local reversed = {}
   for i = #ids, 1, -1 do
-    redis.call('LPUSH', READY, ids[i])
+    reversed[#reversed + 1] = ids[i]
   end
+  call_with('LPUSH', READY, reversed)
 end
 
 local function record_of(kept)
@@ -77,8 +79,8 @@ local function has_streams()
   return some_streams == 1
 end
 
--- Ends a dispatch: what came of it goes to the stream that awaits it, or to any pump.
-local function finish(id, ...)
+-- What came of a dispatch goes to the stream that awaits it, or to any pump.
+local function hand_over(id, ...)
   local stream = has_streams() and redis.call('HGET', STREAMS, id)
   if stream then
     redis.call('HDEL', STREAMS, id)
@@ -86,17 +88,21 @@ local function finish(id, ...)
   else
     deliver('i', id, ...)
   end
-  redis.call('HDEL', CLAIMS, id)
-  redis.call('HDEL', DISPATCHES, id)
   if has_deaths() then
     redis.call('HDEL', DEATHS, id)
   end
 end
 
+local function finish(ids)
+  call_with('HDEL', CLAIMS, ids)
+  call_with('HDEL', DISPATCHES, ids)
+end
+
 -- Ends a dispatch that no worker will finish.
 local function give_up(id, reason, history)
   redis.call('HDEL', PARKED, id)
-  finish(id, 'x', record_of(redis.call('HGET', DISPATCHES, id)), 'y', reason, 'h', history)
+  hand_over(id, 'x', record_of(redis.call('HGET', DISPATCHES, id)), 'y', reason, 'h', history)
+  finish({id})
 end
 
 -- Puts what dead processes had claimed back; counted where `is_culprit` says so. One that has

@@ -1,9 +1,20 @@
 -- Threads that have slots, as ids; or links, as id and chain in turn. ARGV: 'slots' or 'links'.
-if ARGV[3] == 'slots' then
-  return redis.call('ZRANGEBYSCORE', THREADS, integer(now), '+inf')
+local is_for_slots = ARGV[3] == 'slots'
+local found = redis.call('ZRANGEBYSCORE', is_for_slots and THREADS or LINKS, integer(now), '+inf')
+local is_found = {}
+for _, id in ipairs(found) do
+  is_found[id] = true
+end
+each_conversation_thread(function(id)
+  if not is_found[id] and (not is_for_slots or count_slots(id) > 0) then
+    found[#found + 1] = id
+  end
+end)
+if is_for_slots then
+  return found
 end
 local links = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', LINKS, integer(now), '+inf')) do
+for _, id in ipairs(found) do
   local chain = chain_of(id)
   if chain then
     links[#links + 1] = id

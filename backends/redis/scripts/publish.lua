@@ -13,7 +13,11 @@ for _, worker in ipairs(live_workers()) do
 end
 processes = math.max(processes, 1)
 local room = window * processes - redis.call('ZCARD', PUBLISHED)
-local ids = room > 0 and redis.call('LPOP', READY, most)
+local largest = 1
+for _, size in pairs(sizes) do
+  largest = math.max(largest, size)
+end
+local ids = room > 0 and redis.call('LPOP', READY, math.min(most, room * largest))
 if not ids then
   return {}
 end

@@ -7,11 +7,9 @@ if redis.call('HDEL', prefix .. 'l:letters', letter) == 0 then
 end
 enter(id)
 begin_scope(scope, 1, '')
-if redis.call('EXISTS', INBOX) == 0 then
-  -- No pump may run; a stream without its group would be read by none.
-  redis.call('XGROUP', 'CREATE', INBOX, GROUP, '0', 'MKSTREAM')
-end
+save()
 deliver('m', record)
 count('replayed')
+index_conversations()
 tidy()
 return 1

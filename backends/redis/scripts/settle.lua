@@ -1,72 +1,87 @@
 -- Applies everything one hop did, or nothing. ARGV: pump, entry, conversation, scope, gather (when
--- it is one that was taken), most slots of a thread, slots; records sent; scatters, each with its
--- gather, its record, and scope and record of each member; answers; hop id and hop; letter id and
--- letter. Returns {'ok', what waits, answers dropped, news ...}, {'duplicate'} or {'slots', thread}.
-local pump, entry, id, scope, gather, max_slots = arg(), arg(), arg(), arg(), arg(), numeric_arg()
-local slots = read_slots()
-me = pump
-
-local full = full_thread(slots, max_slots)
-if full then
-  return {'slots', full}
-end
-if not acknowledge(entry) then
-  return {'duplicate'}
-end
-enter(id)
-if not scope_of(scope) then
-  -- Its conversation was deleted by hand.
-  return {'duplicate'}
-end
-remember(slots)
-if gather ~= '' then
-  close_gather(gather)
-end
-
-local sends = numeric_arg()
-for _ = 1, sends do
-  deliver('m', arg())
-end
-scope_of(scope)[UNITS] = scope_of(scope)[UNITS] + sends
-
-for _ = 1, numeric_arg() do
+-- it is one that was taken), most slots of a thread, slots; what is sent; scatters, each with its
+-- gather, its record, and scope and message of each member; answers; hop id and hop; letter id and
+-- letter. Returns {'ok', answers dropped, news ...}, {'duplicate'} or {'slots', thread}.
+local function scatter(scope)
   local key, record, members = arg(), arg(), numeric_arg()
-  redis.call('HSET', v, 'g' .. key, record, 'n' .. key, members, 'k' .. key, members)
+  set_field('g' .. key, record)
+  set_field('n' .. key, members)
+  set_field('k' .. key, members)
   for position = 0, members - 1 do
-    local member = arg()
-    redis.call('HSET', v, 's' .. member, cmsgpack.pack({1, scope, key, position, '', 0}))
-    deliver('m', arg())
+    set_scope(arg(), {1, scope, key, position, '', 0})
+    send()
   end
   if members == 0 then
-    members = 1
-    deliver('g', key, 'c', id)
+    deliver('g', key, 'c', conversation)
+    return 1
   end
-  scope_of(scope)[UNITS] = scope_of(scope)[UNITS] + members
+  return members
 end
 
-local dropped = 0
-for _ = 1, numeric_arg() do
-  if not answer_scope(scope, arg()) then
-    dropped = dropped + 1
-  end
-end
-if dropped > 0 then
-  count('late_answers', dropped)
-end
-
-local hop, fate = arg(), arg()
-if hop ~= '' then
-  redis.call('HSET', v, 'h' .. hop, fate)
-end
-local letter_id, letter = arg(), arg()
-if letter_id ~= '' then
-  redis.call('HSET', prefix .. 'l:letters', letter_id, letter)
-  redis.call('ZADD', prefix .. 'i:letters', integer(now), letter_id)
+local function keep_letter(id, letter)
+  redis.call('HSET', prefix .. 'l:letters', id, letter)
+  redis.call('ZADD', prefix .. 'i:letters', integer(now), id)
   expire_if_ends(prefix .. 'l:letters')
   expire_if_ends(prefix .. 'i:letters')
   count('dead_letters')
 end
-release(scope)
-count('hops')
-tidy()
-return {'ok', waiting(), dropped, unpack(news)}
+
+function commands.settle()
+  local entry, id, scope, gather, max_slots
+  me, entry, id, scope, gather, max_slots = arg(), arg(), arg(), arg(), arg(), numeric_arg()
+  local slots = read_slots()
+
+  local full, lengths = full_thread(slots, max_slots)
+  if full then
+    return {'slots', full}
+  end
+  if not acknowledge(entry) then
+    return {'duplicate'}
+  end
+  enter(id)
+  local names = {'s' .. scope, 'r' .. scope, 'o'}
+  for thread, length in pairs(lengths) do
+    if length > 0 and #names < 1000 then
+      names[#names + 1] = 't' .. thread
+    end
+  end
+  expect_fields(names)
+  if not scope_of(scope) then
+    -- Its conversation was deleted by hand.
+    return {'duplicate'}
+  end
+  remember(slots, lengths)
+  if gather ~= '' then
+    close_gather(gather)
+  end
+
+  local units = numeric_arg()
+  for _ = 1, units do
+    send()
+  end
+  for _ = 1, numeric_arg() do
+    units = units + scatter(scope)
+  end
+  scope_of(scope)[UNITS] = scope_of(scope)[UNITS] + units
+
+  local dropped = 0
+  for _ = 1, numeric_arg() do
+    if not answer_scope(scope, arg()) then
+      dropped = dropped + 1
+    end
+  end
+  if dropped > 0 then
+    count('late_answers', dropped)
+  end
+
+  local hop, fate, letter_id, letter = arg(), arg(), arg(), arg()
+  if hop ~= '' then
+    set_field('h' .. hop, fate)
+  end
+  if letter_id ~= '' then
+    keep_letter(letter_id, letter)
+  end
+  release(scope)
+  count('hops')
+  return {'ok', dropped, unpack(news)}
+end

@@ -8,6 +8,8 @@ local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 
 local fresh_end = ttl > 0 and now + ttl or NEVER
 local changed = {}
+-- Threads whose key this script has made.
+local is_made = {}
 
 -- Lua would write a large number as 9e+15, which Redis takes for no integer.
 local function integer(number)
@@ -57,13 +59,64 @@ local function take_from(index, id)
   changed[index] = true
 end
 
+-- The hash of the conversation that a chain belongs to, or nil.
+local function conversation_key(chain)
+  local id = string.match('.' .. chain, '%.@([^.]*)')
+  return id and prefix .. 'v:' .. string.gsub(id, '%%(%x%x)', function(code)
+    return string.char(tonumber(code, 16))
+  end)
+end
+
+-- Where the hash of a long conversation keeps what it has done.
+local function elder_key(conversation_hash)
+  return prefix .. 'e:' .. string.sub(conversation_hash, #prefix + 3)
+end
+
+-- The threads of a conversation stand in its hash, and in no index.
+local function each_thread_of(conversation_hash, visit)
+  for _, field in ipairs(redis.call('HKEYS', conversation_hash)) do
+    if string.sub(field, 1, 1) == 't' then
+      visit(string.sub(field, 2))
+    end
+  end
+end
+
+local function each_conversation_thread(visit)
+  for _, index in ipairs({'i:open', 'i:closed'}) do
+    for _, id in ipairs(redis.call('ZRANGE', prefix .. index, 0, -1)) do
+      each_thread_of(prefix .. 'v:' .. id, visit)
+    end
+  end
+end
+
+-- What a conversation has ends together: not while it is open, and not before what is written now.
+local function refresh_conversation(hash)
+  local left = redis.call('PTTL', hash)
+  if left >= 0 and now + left < fresh_end then
+    expire_at(hash, fresh_end)
+    expire_at(elder_key(hash), fresh_end)
+    each_thread_of(hash, function(id)
+      expire_at(thread_key(id), fresh_end)
+    end)
+  end
+end
+
 -- When a thread written now ends: after its time to live, or later if it lives longer already.
 local function end_of(id)
   local known = redis.call('ZSCORE', LINKS, id) or redis.call('ZSCORE', THREADS, id)
+  if not known and not is_made[id] and redis.call('PTTL', thread_key(id)) == -1 then
+    -- A conversation's, linked to another chain meanwhile.
+    known = NEVER
+  end
   return math.max(fresh_end, tonumber(known or 0))
 end
 
 local function refresh(id, chain, has_slots)
+  local hash = chain and conversation_key(chain)
+  if hash and redis.call('HEXISTS', hash, 't' .. id) == 1 then
+    refresh_conversation(hash)
+    return
+  end
   local ends = end_of(id)
   expire_at(thread_key(id), ends)
   if has_slots then
@@ -76,6 +129,10 @@ local function refresh(id, chain, has_slots)
 end
 
 local function refresh_callers(chain)
+  local hash = conversation_key(chain)
+  if hash then
+    refresh_conversation(hash)
+  end
   local caller = caller_of(chain)
   while caller do
     local id = redis.call('GET', chain_key(caller))
@@ -108,12 +165,16 @@ local function unlink(id, chain)
   end
 end
 
-local function link(id, chain)
+-- *derived*: the id that the chain stands for inside a conversation, or ''.
+local function link(id, chain, derived)
   local known = chain_of(id)
   if known == chain then
     return
   end
   local former = redis.call('GET', chain_key(chain))
+  if not former and derived ~= '' and chain_of(derived) == chain then
+    former = derived
+  end
   if former then
     unlink(former, chain)
   end
@@ -124,6 +185,7 @@ local function link(id, chain)
     redis.call('LSET', thread_key(id), 0, '=' .. chain)
   else
     redis.call('RPUSH', thread_key(id), '=' .. chain)
+    is_made[id] = true
     take_from(THREADS, id)
   end
   redis.call('SET', chain_key(chain), id)

@@ -21,9 +21,10 @@ for i = 5, #ARGV, 3 do
   local id, new_link, data = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local key = thread_key(id)
   if new_link ~= '' then
-    link(id, string.sub(new_link, 2))
+    link(id, string.sub(new_link, 2), '')
   elseif sizes[id] == 1 and redis.call('EXISTS', key) == 0 then
     redis.call('RPUSH', key, '')
+    is_made[id] = true
   end
   indices[#indices + 1] = redis.call('RPUSH', key, data) - 2
 end

@@ -79,16 +79,17 @@ class Errors(PumpContract):
 
     async def test_a_request_waits_only_so_long(self, open_pump: OpenPump) -> None:
         """`timeout_s` abandons the wait; the conversation goes on to its end."""
-        done = asyncio.Event()
+        is_given_up, done = asyncio.Event(), asyncio.Event()
 
         async def slow(payload: Ping, metadata: HandlerMetadata) -> HandlerResponse:
-            await asyncio.sleep(0.1)
+            await is_given_up.wait()
             done.set()
             return HandlerResponse.respond(Pong())
 
         pump = await open_pump({"slow": slow})
         with pytest.raises(TimeoutError):
-            await pump.request("slow", Ping(), timeout_s=0.01)
+            await pump.request("slow", Ping(), timeout_s=0.5)
+        is_given_up.set()
         await pump.join()
         assert done.is_set()
 

@@ -1,5 +1,7 @@
 """What a handler returns, as data; how each failure is told is the executors' suite."""
 
+import asyncio
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +10,15 @@ import pytest
 from backends.codec import Codec
 from pipeline import HandlerMetadata, HandlerResponse
 from pipeline.messages import ErrorCode
-from pipeline.worker import BadReturnError, Call, Completed, Failed, encode_replies, run_handler
+from pipeline.worker import (
+    BadReturnError,
+    Call,
+    Completed,
+    Failed,
+    encode_replies,
+    run_call,
+    run_handler,
+)
 
 
 @dataclass
@@ -95,6 +105,53 @@ async def test_a_failure_knows_who_and_which_attempt() -> None:
     assert outcome.error.code == ErrorCode.RAISED
     assert outcome.error.message.startswith("LookupError: bottom")
     assert len(outcome.error.traceback) == 16_384
+
+
+SEEN: ContextVar[int] = ContextVar("seen", default=0)
+
+
+def plain(payload: Ask, metadata: HandlerMetadata) -> object:
+    """Answers by number; what it sets is gone afterwards, and no event loop is in its way."""
+    assert SEEN.get() == 0
+    SEEN.set(payload.number)
+    if payload.number == 1:
+        return HandlerResponse.respond(payload)
+    if payload.number == 2:
+        return asyncio.run(asyncio.sleep(0, HandlerResponse.respond(payload)))
+    if payload.number == 3:
+        return asyncio.sleep(0, HandlerResponse.respond(payload))
+    if payload.number == 4:
+        raise SystemExit("enough")
+    return payload.number
+
+
+async def waiting(payload: Ask, metadata: HandlerMetadata) -> object:
+    await asyncio.sleep(0)
+    return HandlerResponse.respond(payload)
+
+
+@pytest.mark.parametrize(
+    ("handler", "number", "code"),
+    [
+        (plain, 1, None),
+        (plain, 2, None),
+        (plain, 3, None),
+        (plain, 4, ErrorCode.RAISED),
+        (plain, 5, ErrorCode.BAD_RETURN),
+        (waiting, 1, None),
+    ],
+)
+def test_a_process_of_its_own_runs_any_handler(
+    handler: Any, number: int, code: ErrorCode | None
+) -> None:
+    """Plain or not, on one runner, each as if it were the first."""
+    with asyncio.Runner() as runner:
+        for _ in range(2):
+            outcome = run_call(Call("desk", handler, data_of(number), METADATA), CODEC, runner)
+            if isinstance(outcome, Failed):
+                assert outcome.error.code == code
+            else:
+                assert (outcome.replies[0].payloads, code) == ([data_of(number)], None)
 
 
 async def test_an_object_with_an_async_call_is_awaited() -> None:
