@@ -53,7 +53,7 @@ def worker_command(organism: Organism, *, concurrency: int | None, loglevel: str
     return command if concurrency is None else [*command, "-c", str(concurrency)]
 
 
-def worker_environment(file: Path, heartbeat_file: Path | None) -> dict[str, str]:
+def worker_environment(file: Path, heartbeat_file: Path | None = None) -> dict[str, str]:
     """Our environment, with what Celery's command can't be told otherwise."""
     more = {VARIABLE: str(file.absolute())}
     if heartbeat_file is not None:
