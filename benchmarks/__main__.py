@@ -13,7 +13,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import audit, hops, latency, mixed, round_trip, work
+from benchmarks import (
+    audit,
+    backends,
+    growth,
+    hops,
+    latency,
+    memory,
+    mixed,
+    pump,
+    round_trip,
+    slots,
+    work,
+)
 from benchmarks.contestants import FIELD
 from benchmarks.measuring import Result, Table, machine
 from benchmarks.processes import redis_program
@@ -27,7 +39,15 @@ FIELDS: Mapping[str, Callable[..., Sequence[Result]]] = {
     "work": work.compare,
     "mixed": mixed.compare,
 }
-OTHERS: Mapping[str, Scenario] = {"hops": hops.compare, "audit": audit.compare}
+OTHERS: Mapping[str, Scenario] = {
+    "hops": hops.compare,
+    "audit": audit.compare,
+    "pump": pump.compare,
+    "backends": backends.compare,
+    "growth": growth.compare,
+    "slots": slots.compare,
+    "memory": memory.compare,
+}
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ from backends.redis.records import Dispatch
 from pipeline.organism import Organism
 from pipeline.roster import name_of
 from tasks.broker import TIMEOUT_S, hard_limit_s
-from tasks.events import EventWriter, sent_event
+from tasks.events import EventWriter, Fields, sent_event
 from tasks.names import task_name
 from tasks.pace import Pace
 
@@ -134,19 +134,31 @@ class Publisher:
         return True
 
     def _send_all(self, batches: Sequence[Batch]) -> bool:
+        events: list[Fields] = []
         for index, batch in enumerate(batches):
             started = time.monotonic()
             try:
-                self._send(batch)
+                events += self._send(batch)
             except self._errors() as exc:
                 self._contact.lost(exc, since=started)
                 self._disconnect()
                 self._ledger.put_back(batches[index:])
                 return False
             self._contact.answered(since=started)
+        self._tell(events)
         return True
 
-    def _send(self, batch: Batch) -> None:
+    def _tell(self, events: list[Fields]) -> None:
+        """Afterwards, as Celery does it: nobody's run waits for those who watch."""
+        started = time.monotonic()
+        try:
+            self._events.write(events)
+        except self._errors() as exc:
+            self._contact.lost(exc, since=started)
+            self._disconnect()
+
+    def _send(self, batch: Batch) -> list[Fields]:
+        """Publish a batch; what there is to tell of it."""
         if self._producer is None:
             self._connect()
         name = task_name(self._organism, batch.listener)
@@ -161,11 +173,11 @@ class Publisher:
             ignore_result=True,
             time_limit=self._limits.get(batch.listener),
         )
-        # First, so that no monitor hears of a run before it was sent.
-        self._events.write([sent_event(each, name, self._queue) for each in members])
+        events = [sent_event(each, name, self._queue) for each in members]
         self._app.amqp.send_task_message(
             self._producer, name, message, retry=False, confirm_timeout=TIMEOUT_S
         )
+        return events
 
     def _connect(self) -> None:
         self._connection = self._app.connection_for_write()

@@ -255,7 +255,10 @@ class Archive:
             return None
 
     def _fields(self, name: bytes) -> Iterator[tuple[bytes, bytes]]:
-        key = self._prefix.encode() + b"v:" + name
+        found: dict[bytes, bytes] = {}
         with translated(self._where):
-            # A scan may tell a field twice while the hash changes.
-            yield from dict(self._client.hscan_iter(key, count=_SCAN)).items()
+            for kind in ("v", "e"):
+                key = f"{self._prefix}{kind}:".encode() + name
+                # A scan may tell a field twice while the hash changes, or after it has moved.
+                found.update(self._client.hscan_iter(key, count=_SCAN))
+        yield from found.items()

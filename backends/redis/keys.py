@@ -20,6 +20,7 @@ A pump over Redis has these besides:
 | `s:inbox` | stream | messages, ended dispatches, finished scatters; group `pump` |
 | `s:<pump>` | stream | answers and ends of the conversations this pump began |
 | `v:<conversation>` | hash | everything about one conversation; see `conversations.lua` |
+| `e:<conversation>` | hash | what a long one has done: its older answers and hops |
 | `u:<pump>` | sorted set | scopes it has opened, by number, until it has the reply |
 | `n:<message id>` | string | the conversation that was opened with this id |
 | `i:open`, `i:closed` | sorted set | conversations, by the moment they opened or closed |

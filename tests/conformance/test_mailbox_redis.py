@@ -12,7 +12,7 @@ import redis
 from backends import BackendConfig, create_backend
 from backends.codec import Codec
 from backends.errors import BackendError
-from backends.mailbox import Effects, Gathering, Mailbox, Opened, Settlement
+from backends.mailbox import Effects, Gathering, Mailbox, Opened, Opening, Settlement
 from backends.protocol import Backend
 from backends.redis.mailbox import RedisMailbox
 from backends.terms import Terms
@@ -63,6 +63,13 @@ class RedisMailboxContract(MailboxContract):
                 return mailbox
 
             yield open_mailbox
+
+    async def go_on(self, mailbox: Mailbox, messages: int) -> None:
+        """So many messages of one conversation, each sent when the last one's is answered."""
+        for number in range(messages):
+            message = envelope(f"m-{number}", scope=f"s-{number}")
+            await mailbox.open(Opening([message], []))
+            await self.end(mailbox, YES)
 
 
 class TestRedisMailbox(RedisMailboxContract):
@@ -207,6 +214,18 @@ class TestRedisMailbox(RedisMailboxContract):
         assert redis_client.xlen(f"{redis_prefix}s:inbox") == 0
         assert mailbox.waiting == 4
 
+    async def test_a_conversation_that_goes_on_visits_no_more_each_time(
+        self, mailbox: Mailbox, redis_client: redis.Redis, redis_prefix: str
+    ) -> None:
+        """What it has done is set aside, and found there by who asks again."""
+        first = opening(message_id="id")
+        await mailbox.open(first)
+        await self.end(mailbox, YES)
+        await self.go_on(mailbox, 300)
+        assert redis_client.hlen(f"{redis_prefix}v:c") < 200
+        again = await mailbox.open(first)
+        assert (again.is_duplicate, again.is_closed, again.answer) == (True, True, YES)
+
     async def test_threads_of_conversations_are_listed_with_all_others(
         self, mailbox: Mailbox, backend: Backend
     ) -> None:
@@ -311,6 +330,10 @@ class TestExpiry(RedisMailboxContract):
         deferred = await self.take_envelope(mailbox)
         await mailbox.defer(deferred, 0.01)
         await self.end(mailbox)
+        await mailbox.open(opening())
+        await self.end(mailbox)
+        await self.go_on(mailbox, 150)
+        assert redis_client.exists(f"{redis_prefix}e:c")
         await mailbox.stop()
 
         service = f"{redis_prefix}l:service"

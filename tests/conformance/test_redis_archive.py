@@ -49,6 +49,17 @@ async def dead_letter(organism: Organism) -> None:
             await client.request("gone", Text("alas"), timeout_s=20)
 
 
+async def test_a_long_conversation_is_told_whole(organism: Organism, archive: Archive) -> None:
+    """Every hop and every answer, however many there are."""
+    async with StreamPump(organism) as pump:
+        for number in range(150):
+            await pump.request("echo", Text(str(number)), thread_id="long", timeout_s=20)
+    found = archive.conversation("long")
+    assert found is not None
+    assert (len(found.hops), len(found.answers)) == (150, 150)
+    assert None not in found.answers.values()
+
+
 async def test_a_replay_waits_for_a_pump(
     organism: Organism, archive: Archive, redis_client: redis.Redis
 ) -> None:
@@ -102,7 +113,7 @@ async def test_nothing_walks_the_database(
         if name.startswith("cmdstat_")
     }
     assert not {"keys", "scan"} & calls.keys()
-    assert calls["hscan"] == 5
+    assert calls["hscan"] == 2 * 5
     assert calls["zrevrange"] <= 3
 
 

@@ -5,6 +5,9 @@
 -- scope's answer (empty: it ended without one), `g`, `n`, `k` and `a` a scatter, `t<thread>` a
 -- thread it wrote to, `m<id>` a message id it was opened by, `h<id>` what one hop did. Hash and
 -- threads end together; neither is in an index of threads.
+--
+-- Ending and reopening visit every field. So that they cost a conversation that goes on and on no
+-- more each time, `r` and `h` of one with many move to a second hash as it is reopened: `e` tells so.
 local real_ttl, keep_closed = tonumber(ARGV[3]), tonumber(ARGV[4])
 local INBOX, GROUP = prefix .. 's:inbox', 'pump'
 local OPEN, CLOSED = prefix .. 'i:open', prefix .. 'i:closed'
@@ -12,6 +15,8 @@ local READY, DELAYED = prefix .. 'l:ready', prefix .. 'i:delayed'
 local DISPATCHES, COUNTS = prefix .. 'l:dispatches', prefix .. 'l:counts'
 -- Ms that a pump may be out of reach and still be told which of its openings had come in.
 local OPENINGS_KEPT = 600000
+-- Fields of a conversation beyond which what it has done is set aside.
+local MOST_FIELDS = 128
 
 local at = 4
 local function arg()
@@ -279,6 +284,11 @@ local function close_gather(gather)
   end
 end
 
+-- A root scope's answer, if it has one or has ended.
+local function answer_of(scope)
+  return field('r' .. scope) or redis.call('HGET', elder_key(v), 'r' .. scope)
+end
+
 -- Gives a scope its first answer, false for none; returns whether it was the first.
 local function answer_scope(id, answer)
   local scope = scope_of(id)
@@ -312,15 +322,37 @@ local is_open = {}
 -- Threads of those that have ended, or are forgotten; keys of the latter.
 local ended_threads, gone_threads, gone_keys = {}, {}, {}
 
--- Each thread of a conversation, and each message id it was opened by.
+-- Each thread of a conversation, each message id it was opened by, and what has been set aside of
+-- it; returns the fields seen.
 local function each_part(hash, visit)
-  for _, name in ipairs(redis.call('HKEYS', hash)) do
+  local names = redis.call('HKEYS', hash)
+  for _, name in ipairs(names) do
     local kind, rest = string.sub(name, 1, 1), string.sub(name, 2)
     if kind == 't' then
       visit(thread_key(rest), rest)
     elseif kind == 'm' then
       visit(prefix .. 'n:' .. rest)
+    elseif kind == 'e' then
+      visit(elder_key(hash))
     end
+  end
+  return names
+end
+
+-- Sets aside what a conversation has done; no scope of it is open, so no answer can change.
+local function set_aside(names)
+  local moved, written = {}, {}
+  for _, name in ipairs(names) do
+    local kind = string.sub(name, 1, 1)
+    if kind == 'r' or kind == 'h' then
+      moved[#moved + 1] = name
+      written[#written + 1], written[#written + 2] = name, redis.call('HGET', v, name)
+    end
+  end
+  if #moved > 0 then
+    call_with('HSET', elder_key(v), written)
+    call_with('HDEL', v, moved)
+    set_field('e', '')
   end
 end
 
@@ -377,11 +409,14 @@ local function begin_scope(id, units, pump)
     local threads = {}
     redis.call('PERSIST', v)
     redis.call('ZREM', CLOSED, conversation)
-    each_part(v, function(key, thread)
+    local names = each_part(v, function(key, thread)
       redis.call('PERSIST', key)
       threads[#threads + 1] = thread
     end)
     index_threads(threads, NEVER)
+    if #names > MOST_FIELDS then
+      set_aside(names)
+    end
   end
   return true
 end

@@ -19,7 +19,7 @@ function commands.open()
       first[PUMPS] = first[PUMPS] .. ' ' .. pump
       save()
     end
-    return {'known', known, first and 0 or 1, field('r' .. scope) or ''}
+    return {'known', known, first and 0 or 1, answer_of(scope) or ''}
   end
   local full, lengths = full_thread(slots, max_slots)
   if full then

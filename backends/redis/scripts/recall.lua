@@ -6,7 +6,7 @@ function commands.recall()
     enter(arg())
     local scope = arg()
     found[#found + 1] = redis.call('HEXISTS', v, 's' .. scope) == 1 and 'open' or 'closed'
-    found[#found + 1] = redis.call('HGET', v, 'r' .. scope) or ''
+    found[#found + 1] = answer_of(scope) or ''
   end
   return found
 end

@@ -67,6 +67,11 @@ local function conversation_key(chain)
   end)
 end
 
+-- Where the hash of a long conversation keeps what it has done.
+local function elder_key(conversation_hash)
+  return prefix .. 'e:' .. string.sub(conversation_hash, #prefix + 3)
+end
+
 -- The threads of a conversation stand in its hash, and in no index.
 local function each_thread_of(conversation_hash, visit)
   for _, field in ipairs(redis.call('HKEYS', conversation_hash)) do
@@ -89,6 +94,7 @@ local function refresh_conversation(hash)
   local left = redis.call('PTTL', hash)
   if left >= 0 and now + left < fresh_end then
     expire_at(hash, fresh_end)
+    expire_at(elder_key(hash), fresh_end)
     each_thread_of(hash, function(id)
       expire_at(thread_key(id), fresh_end)
     end)
