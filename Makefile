@@ -38,7 +38,8 @@ check: $(DEV_STAMP)
 chaos: $(DEV_STAMP)
 	$(BIN)/python -m tests.chaos
 
-# Ratios against a plain loop and against another pump, measured side by side.
+# Rates, latency and processor time beside others, measured in turn; half an hour on a quiet
+# machine. `python -m benchmarks --help` tells how to choose.
 bench: $(DEV_STAMP)
 	$(BIN)/python -m benchmarks
 
