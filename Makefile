@@ -50,7 +50,6 @@ fuzz: $(FUZZ_STAMP)
 races: $(DEV_STAMP)
 	$(BIN)/python -m tests.races
 
-# Ratios against a plain loop and against another pump, measured side by side.
 # Rates, latency and processor time beside others, measured in turn; half an hour on a quiet
 # machine. `python -m benchmarks --help` tells how to choose.
 bench: $(DEV_STAMP)
