@@ -23,7 +23,7 @@ import click
 
 from tests.deploy.dockerfile import Build, Stage
 from tests.deploy.files import DOCKERFILE, FILLED, ROOT, composed
-from tests.servers import children_of, running_redis
+from tests.servers import children_of, free_port, running_redis
 from tests.waiting import eventually
 
 #: Debian's own names of what FROM calls by number.
@@ -217,10 +217,11 @@ def _is_alive(container: Container) -> bool:
 def _flower(image: Image, given: dict[str, str]) -> None:
     service = composed()["services"]["flower"]
     given = given | {"FLOWER_BASIC_AUTH": FILLED["FLOWER_BASIC_AUTH"]}
-    _, *check = service["healthcheck"]["test"]
-    with image.running(
-        *service["command"], entrypoint=service["entrypoint"], given=given
-    ) as flower:
+    # The network is this machine's, and the port may be somebody's.
+    port = str(free_port())
+    _, *check = (word.replace("5555", port) for word in service["healthcheck"]["test"])
+    command = [word.replace("5555", port) for word in service["command"]]
+    with image.running(*command, entrypoint=service["entrypoint"], given=given) as flower:
         assert eventually(lambda: flower.enter(*check) == 0, timeout_s=LONG_S), flower.log
         assert flower.end() == 0, flower.log
     click.echo("Flower runs, by its healthcheck")

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from typing import Any, ClassVar, TypeVar
 from uuid import uuid4
 
@@ -57,7 +57,7 @@ class Stage(RuleBasedStateMachine):
         self.opened: list[str] = []
         self.names = 0
 
-    def do(self, action: Coroutine[Any, Any, T]) -> T:
+    def do(self, action: Awaitable[T]) -> T:
         return self.loop.run_until_complete(asyncio.wait_for(action, 20))
 
     def count(self, name: str) -> None:
