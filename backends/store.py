@@ -22,6 +22,9 @@ from backends.protocol import BackendConfig, SlotRecord
 _FREED_PER_WRITE = 32
 #: Threads that are gone before it pays to strike them off the list of those that will end.
 _MIN_GONE = 1024
+#: A linked thread lives longer than asked for by this part of it, so that not every write has to
+#: move its end and its callers'.
+_SLACK = 1 / 64
 _UNWRITTEN = -math.inf
 _NEVER = math.inf
 
@@ -53,8 +56,8 @@ class _Thread(msgspec.Struct, eq=False, gc=False):
     id: str
     slots: list[bytes] = []
     chain: str | None = None
-    callers: tuple[str, ...] = ()
-    #: Never brought nearer, and none before the first write is done.
+    #: Never brought nearer, never after that of a caller that is linked, and none before the first
+    #: write is done.
     ends: float = _UNWRITTEN
 
 
@@ -76,9 +79,12 @@ class MemoryStore:
         self._linked: dict[str, _Thread] = {}
         #: Threads that have slots.
         self._filled = 0
-        #: A heap of threads that can end, each with an end it had once: it does not end
-        #: before that. Threads that are gone stand in it until they outnumber the others.
-        self._due: list[tuple[float, str]] = []
+        #: Threads that can end, by an end they had once: they don't end before that. Those that
+        #: are gone stand there until they outnumber the others.
+        self._ending: dict[float, list[str]] = {}
+        self._listed = 0
+        #: A heap of these ends.
+        self._due: list[float] = []
 
     def append(self, thread_id: str, data: bytes, terms: Terms) -> int:
         """Append one slot; its index.
@@ -97,7 +103,7 @@ class MemoryStore:
             if thread is None:
                 thread = self._threads[thread_id] = _Thread(thread_id)
             index = self._put(thread, data)
-            self._refresh_with_callers(thread, terms.ttl_s, now)
+            self._refresh_with_callers(thread, terms.ttl_s, now, slack=0.0)
             return index
 
     def record(self, slots: list[SlotRecord], terms: Terms) -> list[int]:
@@ -225,7 +231,7 @@ class MemoryStore:
 
     def _begin_write(self) -> float:
         now = self._clock()
-        if self._due and self._due[0][0] <= now:
+        if self._due and self._due[0] <= now:
             self._free_ended(now, _FREED_PER_WRITE)
         return now
 
@@ -246,7 +252,8 @@ class MemoryStore:
         elif thread.chain != chain:
             self._link(chain, thread_id, thread)
         index = self._put(thread, slot.data)
-        self._refresh_with_callers(thread, terms.ttl_s, now)
+        if not thread.ends >= now + (terms.ttl_s or _NEVER):
+            self._refresh_with_callers(thread, terms.ttl_s, now)
         return index
 
     def _put(self, thread: _Thread, data: bytes) -> int:
@@ -287,28 +294,15 @@ class MemoryStore:
         if former is not None:
             self._unlink(former)
         thread.chain = chain
-        thread.callers = self._callers(chain)
         self._linked[chain] = thread
+        if thread.ends != _UNWRITTEN:
+            self._refresh_callers(chain, thread.ends)
         return thread
-
-    def _callers(self, chain: str) -> tuple[str, ...]:
-        """As `chains.callers`, the farther ones from what the nearest one linked knows."""
-        found: list[str] = []
-        caller = chain.rpartition(".")[0]
-        while caller:
-            before, _, segment = caller.rpartition(".")
-            if not segment.startswith(chains.MARKS):
-                found.append(caller)
-                nearest = self._linked.get(caller)
-                if nearest is not None:
-                    return (*found, *nearest.callers)
-            caller = before
-        return tuple(found)
 
     def _unlink(self, thread: _Thread) -> None:
         if thread.chain is not None:
             del self._linked[thread.chain]
-        thread.chain, thread.callers = None, ()
+        thread.chain = None
         if not thread.slots:
             self._drop(thread)
 
@@ -325,43 +319,77 @@ class MemoryStore:
         if thread.chain is not None:
             del self._linked[thread.chain]
 
-    def _refresh_with_callers(self, thread: _Thread, ttl_s: float, now: float) -> None:
-        ends = now + ttl_s if ttl_s else _NEVER
-        if thread.ends == _UNWRITTEN:
-            self._expect_end(thread, ends)
-        elif thread.ends < ends:
-            thread.ends = ends
-        find = self._linked.get
-        for chain in thread.callers:
-            # One that has ended stays so, until it is freed.
-            if (caller := find(chain)) is not None and now < caller.ends < ends:
-                caller.ends = ends
+    def _refresh_with_callers(
+        self, thread: _Thread, ttl_s: float, now: float, *, slack: float = _SLACK
+    ) -> None:
+        wanted = now + ttl_s if ttl_s else _NEVER
+        chain = thread.chain
+        nearest = self._nearest_caller(chain) if chain is not None else None
+        if nearest is not None and nearest.ends >= wanted:
+            # Then so do all of its own callers.
+            ends = nearest.ends
+        else:
+            ends = wanted + ttl_s * slack
+            if chain is not None:
+                self._refresh_callers(chain, ends, now)
+        if thread.ends < ends:
+            is_new, thread.ends = thread.ends == _UNWRITTEN, ends
+            if is_new and ends < _NEVER:
+                self._expect_end(thread)
 
-    def _expect_end(self, thread: _Thread, ends: float) -> None:
-        thread.ends = ends
-        if ends == _NEVER:
-            return
-        heappush(self._due, (ends, thread.id))
-        if len(self._due) > 2 * len(self._threads) + _MIN_GONE:
-            self._due = [
-                (thread.ends, thread.id)
-                for thread in self._threads.values()
-                if thread.ends < _NEVER
-            ]
-            heapify(self._due)
+    def _nearest_caller(self, chain: str) -> _Thread | None:
+        """The thread of the nearest caller that is linked."""
+        caller = chain.rpartition(".")[0]
+        while caller:
+            nearest = self._linked.get(caller)
+            # A marker stands for nobody.
+            if nearest is not None and not caller.rpartition(".")[2].startswith(chains.MARKS):
+                return nearest
+            caller = caller.rpartition(".")[0]
+        return None
+
+    def _refresh_callers(self, chain: str, ends: float, now: float = _UNWRITTEN) -> None:
+        for caller in chains.callers(chain):
+            thread = self._linked.get(caller)
+            # One that has ended stays so, until it is freed.
+            if thread is not None and now < thread.ends < ends:
+                thread.ends = ends
+
+    def _expect_end(self, thread: _Thread) -> None:
+        ending = self._ending.get(thread.ends)
+        if ending is None:
+            ending = self._ending[thread.ends] = []
+            heappush(self._due, thread.ends)
+        ending.append(thread.id)
+        self._listed += 1
+        if self._listed > 2 * len(self._threads) + _MIN_GONE:
+            self._list_anew()
+
+    def _list_anew(self) -> None:
+        self._ending, self._listed = {}, 0
+        for thread in self._threads.values():
+            if _UNWRITTEN < thread.ends < _NEVER:
+                self._ending.setdefault(thread.ends, []).append(thread.id)
+                self._listed += 1
+        self._due = list(self._ending)
+        heapify(self._due)
 
     def _free_ended(self, now: float, at_most: float = math.inf) -> None:
         looked_at = 0
-        while self._due and self._due[0][0] <= now and looked_at < at_most:
-            _, thread_id = heappop(self._due)
+        while self._due and self._due[0] <= now and looked_at < at_most:
+            ending = self._ending[self._due[0]]
+            if not ending:
+                del self._ending[heappop(self._due)]
+                continue
+            thread = self._threads.get(ending.pop())
             looked_at += 1
-            thread = self._threads.get(thread_id)
+            self._listed -= 1
             if thread is None:
                 continue
             if thread.ends <= now:
                 self._drop(thread)
             elif thread.ends < _NEVER:
-                heappush(self._due, (thread.ends, thread_id))
+                self._expect_end(thread)
 
 
 def _full(thread_id: str, max_slots: int) -> BufferFullError:

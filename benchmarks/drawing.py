@@ -170,7 +170,8 @@ def _axes(height_in: float) -> tuple[Any, Any]:
     from matplotlib import pyplot as plt  # noqa: PLC0415 - after the choice of what draws
 
     with plt.rc_context(_STYLE):
-        return plt.subplots(figsize=(_WIDTH_IN, height_in))
+        figure, axes = plt.subplots(figsize=(_WIDTH_IN, height_in))
+        return figure, axes
 
 
 def _write(figure: Any, path: Path, title: str, what: str) -> bool:

@@ -14,9 +14,10 @@ from backends.errors import (
     ThreadLimitError,
 )
 from backends.protocol import BackendConfig, SlotRecord
-from backends.redis.connection import connect, describe, disconnect, translated
+from backends.redis.caller import Caller
+from backends.redis.connection import connect, disconnect
 from backends.redis.keys import Keys, escape, unescape
-from backends.redis.scripts import OF_THREADS, script_text
+from backends.redis.scripts import OF_THREADS
 
 #: Elements a Redis list can have.
 _LONGEST_LIST = 2**32 - 1
@@ -61,12 +62,9 @@ class RedisBackend:
         self._client: Any = connect(url) if client is None else client
         if self._client.get_encoder().decode_responses:
             raise ValueError("slots are bytes: the Redis client must not decode responses")
-        self._where = describe(self._client)
         self._keys = Keys(prefix)
-        self._head = (prefix, math.ceil(ttl * 1000))
-        self._scripts = {
-            name: self._client.register_script(script_text(name)) for name in OF_THREADS
-        }
+        head = (prefix, math.ceil(ttl * 1000))
+        self._caller = Caller(self._client, head=head, scripts=OF_THREADS)
         self._is_closed = False
 
     @classmethod
@@ -89,7 +87,8 @@ class RedisBackend:
 
     def buffer_get_thread(self, thread_id: str) -> list[bytes]:
         """All slots in order."""
-        return list(self._command("LRANGE", self._keys.thread(thread_id), 1, -1))
+        slots: list[bytes] = self._command("LRANGE", self._keys.thread(thread_id), 1, -1)
+        return slots
 
     def buffer_get_slot(self, thread_id: str, index: int) -> bytes | None:
         """One slot; None out of range."""
@@ -174,6 +173,7 @@ class RedisBackend:
 
     def close(self) -> None:
         """Close our connections; a client that was handed in stays open."""
+        self._caller.close()
         if self._owns_client and not self._is_closed:
             disconnect(self._client)
         self._is_closed = True
@@ -190,7 +190,7 @@ class RedisBackend:
         threads, links = self._run("count")
         return {
             "backend_type": "redis",
-            "address": self._where,
+            "address": self._caller.where,
             "prefix": self._keys.prefix,
             "buffer_threads": threads,
             "registry_entries": links,
@@ -213,14 +213,12 @@ class RedisBackend:
 
     def _run(self, name: str, *arguments: Any) -> Any:
         self._check_open()
-        with translated(self._where):
-            return self._scripts[name](args=(*self._head, *arguments))
+        return self._caller.run(name, *arguments)
 
     def _command(self, *words: Any) -> Any:
         self._check_open()
-        with translated(self._where):
-            return self._client.execute_command(*words)
+        return self._caller.call(*words)
 
     def _check_open(self) -> None:
         if self._is_closed:
-            raise BackendClosedError(f"this backend of {self._where} is closed")
+            raise BackendClosedError(f"this backend of {self._caller.where} is closed")

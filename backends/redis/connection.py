@@ -110,12 +110,17 @@ def translated(where: str) -> Iterator[None]:
     """Raise redis-py's errors as ours, naming *where*."""
     try:
         yield
-    except (redis.ConnectionError, redis.TimeoutError) as exc:
-        raise BackendUnavailableError(f"{where} does not answer: {exc}") from exc
     except redis.RedisError as exc:
-        if isinstance(exc, _REFUSED) or _REFUSALS.search(str(exc)):
-            raise BackendUnavailableError(f"{where} refuses: {exc}") from exc
-        raise BackendError(f"{where} failed: {exc}") from exc
+        raise translation_of(exc, where) from exc
+
+
+def translation_of(exc: redis.RedisError, where: str) -> BackendError:
+    """What *exc* means to us."""
+    if isinstance(exc, (redis.ConnectionError, redis.TimeoutError)):
+        return BackendUnavailableError(f"{where} does not answer: {exc}")
+    if isinstance(exc, _REFUSED) or _REFUSALS.search(str(exc)):
+        return BackendUnavailableError(f"{where} refuses: {exc}")
+    return BackendError(f"{where} failed: {exc}")
 
 
 @contextmanager

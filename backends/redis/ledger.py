@@ -5,6 +5,7 @@ Synchronous, one connection, used from one thread.
 
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -16,11 +17,12 @@ from backends.contact import contact_with, pause_s
 from backends.errors import BackendUnavailableError, CodecError
 from backends.mailbox import Envelope, Returned
 from backends.protocol import BackendConfig
+from backends.redis.caller import Caller
 from backends.redis.caretaker import Backlog, Caretaker
 from backends.redis.connection import connect, describe, disconnect, translated
 from backends.redis.keys import escape, unescape
 from backends.redis.records import Dispatch, Outcome, Records
-from backends.redis.scripts import OF_LEDGER, script_text
+from backends.redis.scripts import OF_LEDGER
 from backends.redis.streams import (
     MAX_QUARANTINED,
     MAX_QUARANTINED_BYTES,
@@ -31,6 +33,8 @@ from backends.redis.streams import (
 from backends.terms import Terms
 
 log = logging.getLogger(__name__)
+
+_PROCESS = re.compile(rb"[0-9]{1,10}")
 
 
 class Batch(NamedTuple):
@@ -72,9 +76,7 @@ class LedgerClient:
         self._prefix = config.redis_prefix
         ttl_ms = math.ceil(config.redis_ttl * 1000)
         self._head = (config.redis_prefix, 0, ttl_ms, config.keep_closed)
-        self._scripts = {
-            name: self._client.register_script(script_text(name)) for name in OF_LEDGER
-        }
+        self._caller = Caller(self._client, head=self._head, scripts=OF_LEDGER)
 
     def twin(self) -> "LedgerClient":
         """The same on a connection of its own, for another thread."""
@@ -115,6 +117,8 @@ class LedgerClient:
 
     def claim(self, owner: str, batch_ids: str) -> list[tuple[str, Dispatch]]:
         """Take a batch for *owner* (`worker/process`), but what is done or another's."""
+        if not ids_in(batch_ids):
+            return []
         records = self._run("claim", owner, self.terms.lease_ms, escape(batch_ids))
         opened = (
             (dispatch_id, self._opened(dispatch_id, record) if record else None)
@@ -147,7 +151,7 @@ class LedgerClient:
             BackendUnavailableError: Redis does not answer.
         """
         told = [part for pair in advert.items() for part in pair]
-        self._run_once("beat", "w", worker, self.terms.lease_ms, *told)
+        self._caller.run("beat", "w", worker, self.terms.lease_ms, *told)
 
     def processes_at_work(self, worker: str) -> set[int]:
         """The processes of *worker* that hold a dispatch.
@@ -156,8 +160,11 @@ class LedgerClient:
             BackendUnavailableError: Redis does not answer.
         """
         with translated(self.contact.where):
-            owners = [owner.decode() for owner in self._client.hvals(f"{self._prefix}l:claims")]
-        return {int(owner[len(worker) + 1 :]) for owner in owners if owner.startswith(f"{worker}/")}
+            owners = self._client.hvals(f"{self._prefix}l:claims")
+        mine = f"{worker}/".encode()
+        found = {owner.removeprefix(mine) for owner in owners if owner.startswith(mine)}
+        # What is none of ours must not keep us from looking after our own.
+        return {int(process) for process in found if _PROCESS.fullmatch(process)}
 
     def bury(self, worker: str, dead: Mapping[int, str], *, is_counted: bool = True) -> int:
         """Put back what *dead* processes of a live worker had claimed; how much that was.
@@ -171,7 +178,7 @@ class LedgerClient:
         """
         told = [part for pid, running in dead.items() for part in (pid, escape(running))]
         attempts = self.terms.max_attempts
-        return int(self._run_once("bury", worker, attempts, int(is_counted), *told))
+        return int(self._caller.run("bury", worker, attempts, int(is_counted), *told))
 
     def leave(self, worker: str) -> int:
         """A worker ends: put back all it held, uncounted; how much that was.
@@ -179,7 +186,7 @@ class LedgerClient:
         Raises:
             BackendUnavailableError: Redis does not answer.
         """
-        return int(self._run_once("leave", "w", worker))
+        return int(self._caller.run("leave", "w", worker))
 
     def caretaker(self, name: str, on_beat: Callable[[Backlog], None]) -> Caretaker:
         """Who keeps a stream that outcomes can be awaited on, and takes over from the dead."""
@@ -216,6 +223,7 @@ class LedgerClient:
 
     def close(self) -> None:
         """Close the connection."""
+        self._caller.close()
         disconnect(self._client)
 
     def _sort_out(self, listener: bytes, joined: bytes) -> None:
@@ -250,7 +258,7 @@ class LedgerClient:
         while True:
             started = time.monotonic()
             try:
-                reply = self._run_once(name, *arguments)
+                reply = self._caller.run(name, *arguments)
             except BackendUnavailableError as exc:
                 failures += 1
                 self.contact.lost(exc, since=started)
@@ -259,10 +267,6 @@ class LedgerClient:
             else:
                 self.contact.answered(since=started)
                 return reply
-
-    def _run_once(self, name: str, *arguments: Any) -> Any:
-        with translated(self.contact.where):
-            return self._scripts[name](args=(*self._head, *arguments))
 
 
 def _say_refused(reason: Exception) -> None:

@@ -20,7 +20,7 @@ import redis
 from backends.cancelling import cancel_all
 from backends.codec import Codec
 from backends.contact import contact_with, pause_s
-from backends.errors import BackendError, BufferFullError, CodecError
+from backends.errors import BackendClosedError, BackendError, BufferFullError
 from backends.mailbox import (
     Effects,
     Envelope,
@@ -327,7 +327,10 @@ class RedisMailbox:
         """The work behind one stream entry; what is none of ours is taken out."""
         try:
             work = await self._open_entry(fields)
-        except (CodecError, KeyError, ValueError) as exc:
+        except BackendClosedError:
+            raise
+        except (BackendError, KeyError, ValueError) as exc:
+            # A BackendError too: our script may find nonsense in what the entry points to.
             log.error(  # noqa: TRY400 - a forged record needs no traceback of ours
                 "record refused", extra={"action": "quarantine", "reason": str(exc)}
             )

@@ -28,6 +28,7 @@ _PARTS = {
     **dict.fromkeys(OF_THREADS, ("threads",)),
     **dict.fromkeys(OF_CONVERSATIONS, ("threads", "conversations")),
     **dict.fromkeys(OF_LEDGER, ("threads", "conversations", "ledger")),
+    "write": ("quick", "threads"),
     "turn": ("threads", "conversations", *COMMANDS),
 }
 

@@ -6,7 +6,8 @@ local THREADS, LINKS = prefix .. 'i:threads', prefix .. 'i:links'
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 
-local fresh_end = ttl > 0 and now + ttl or NEVER
+-- A little later than asked for, so that not every write has to move it.
+local fresh_end = ttl > 0 and now + ttl + math.floor(ttl / 64) or NEVER
 local changed = {}
 -- Threads whose key this script has made.
 local is_made = {}

@@ -25,7 +25,7 @@ def test_what_has_ended_is_freed_by_later_writes() -> None:
     store = MemoryStore(clock=clock)
     for n in range(500):
         store.record([SlotRecord(f"t{n}", f"c{n}", b"x")], terms(10))
-    clock.now = 10
+    clock.now = 11
     for _ in range(500):
         store.append("other", b"x", terms(10))
     assert set(store._threads) == {"other"}
@@ -71,7 +71,7 @@ def test_what_is_gone_is_struck_off() -> None:
     for n in range(5000):
         store.record([SlotRecord(f"t{n}", f"c{n}", b"x")], terms(10**6))
         store.forget([f"t{n - 100}"])
-    assert len(store._due) <= 2 * 101 + 1024
+    assert sum(map(len, store._ending.values())) == store._listed <= 2 * 101 + 1024
 
 
 def test_ends_survive_the_striking_off() -> None:
@@ -93,14 +93,38 @@ def test_ends_survive_the_striking_off() -> None:
 
 
 @given(st.lists(st.sampled_from(["", "a", "b", "@c", "#m"]), max_size=6), st.integers(0, 2**6))
-def test_callers_are_found_through_callers(segments: list[str], linked: int) -> None:
+def test_the_nearest_linked_caller_is_found(segments: list[str], linked: int) -> None:
     """Whichever part of the way is linked already, empty names and markers included."""
     store = MemoryStore()
     ways = [".".join(segments[: end + 1]) for end in range(len(segments))]
     for position, way in enumerate(["", *ways]):
         if linked >> position & 1 or position == len(ways):
             store.link(way, f"u{position}", terms(10))
-            assert store._linked[way].callers == tuple(callers(way))
+            linked_callers = [each for each in callers(way) if each in store._linked]
+            nearest = store._nearest_caller(way)
+            assert (nearest and nearest.chain) == next(iter(linked_callers), None)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["", "b", "b.c", "b.c.d"]), st.booleans(), st.integers(0, 40)),
+        max_size=30,
+    )
+)
+def test_no_thread_ends_before_what_it_has_called(steps: list[tuple[str, bool, int]]) -> None:
+    """Whatever is written or linked when: a caller lives as long from that write as the thread."""
+    clock = Clock()
+    store = MemoryStore(clock=clock)
+    for way, is_recorded, pause_s in steps:
+        clock.now += pause_s
+        chain = f"a.{way}".rstrip(".")
+        alive = [each for each in callers(chain) if store.uuid_of(each) is not None]
+        if is_recorded:
+            store.record([SlotRecord(f"u-{chain}", chain, b"x")], terms(64))
+        else:
+            store.link(chain, f"u-{chain}", terms(64))
+        for each in [chain, *alive]:
+            assert store._linked[each].ends >= clock.now + 64
 
 
 @given(

@@ -1,0 +1,113 @@
+"""Runs one command after another, each to its reply, for threads.
+
+Past redis-py's client, whose way to a reply takes longer than the reply: a connection is taken and
+put back without asking the socket each time, and packed in C. Connections are redis-py's own.
+"""
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import hiredis
+import redis
+
+from backends.redis.connection import describe, translation_of
+from backends.redis.scripts import script_text
+
+#: Seconds a connection may have been idle without being asked whether it still stands.
+FRESH_S = 1.0
+
+
+class Caller:
+    """As many connections as threads that call at once. Safe from many threads, and after a fork.
+
+    Args:
+        client: whose connections are used; not closed here.
+        head: what every script gets first.
+        scripts: names of those that are run.
+    """
+
+    def __init__(
+        self, client: redis.Redis, *, head: Sequence[Any] = (), scripts: Iterable[str] = ()
+    ) -> None:
+        self.where = describe(client)
+        self._client: Any = client
+        self._head = tuple(head)
+        self._texts = {name: script_text(name) for name in scripts}
+        self._digests: dict[str, str] = {}
+        #: Connections at rest, and since when.
+        self._idle: deque[tuple[Any, float]] = deque()
+        self._pid = os.getpid()
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        """Run a script; its reply.
+
+        Raises:
+            BackendUnavailableError: Redis does not answer, or refuses for now.
+            BackendError: it refuses.
+        """
+        digest = self._digests.get(script) or self._load(script)
+        words = ("EVALSHA", digest, 0, *self._head, *arguments)
+        try:
+            return self._exchange(words)
+        except redis.exceptions.NoScriptError:
+            self._load(script)
+            return self.call(*words)
+        except redis.RedisError as exc:
+            raise translation_of(exc, self.where) from exc
+
+    def call(self, *words: Any) -> Any:
+        """Run a command; its reply.
+
+        Raises:
+            BackendUnavailableError, BackendError: as `run`.
+        """
+        try:
+            return self._exchange(words)
+        except redis.RedisError as exc:
+            raise translation_of(exc, self.where) from exc
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        pool = self._client.connection_pool
+        while self._idle:
+            connection, _ = self._idle.pop()
+            pool.release(connection)
+
+    def _load(self, script: str) -> str:
+        digest = self.call("SCRIPT", "LOAD", self._texts[script])
+        self._digests[script] = digest.decode() if isinstance(digest, bytes) else digest
+        return self._digests[script]
+
+    def _exchange(self, words: tuple[Any, ...]) -> Any:
+        connection = self._take()
+        try:
+            connection.send_packed_command([hiredis.pack_command(words)])
+            reply = connection.read_response()
+        except redis.ResponseError:
+            self._idle.append((connection, time.monotonic()))
+            raise
+        except BaseException:
+            # A reply that is still to come would be taken for the next command's.
+            connection.disconnect()
+            self._client.connection_pool.release(connection)
+            raise
+        self._idle.append((connection, time.monotonic()))
+        return reply
+
+    def _take(self) -> Any:
+        if self._pid != os.getpid():
+            # What a process inherited from its parent is the parent's.
+            self._idle, self._pid = deque(), os.getpid()
+        pool = self._client.connection_pool
+        try:
+            connection, since = self._idle.pop()
+        except IndexError:
+            return pool.get_connection()
+        if time.monotonic() - since < FRESH_S:
+            return connection
+        # The pool looks whether it still stands.
+        pool.release(connection)
+        return pool.get_connection()
