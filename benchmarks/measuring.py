@@ -236,10 +236,10 @@ class Table:
     def table_row(self) -> str:
         """Title, head, and the rows."""
         width = max(map(len, [*self.rows, ""])) + 4
-        head = " " * width + "".join(f"{name:<34}" for name in self.columns)
+        head = " " * width + "".join(f"{name:<36}" for name in self.columns)
         lines = [
             f"  {name:<{width - 2}}"
-            + "".join(f"{f'{each.median:,.4g} ({each.spread})':<34}" for each in series)
+            + "".join(f"{f'{each.median:,.4g} ({each.spread})':<36}" for each in series)
             for name, series in self.rows.items()
         ]
         lines += [
