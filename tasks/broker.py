@@ -70,8 +70,11 @@ def _in_kombus_words(url: str) -> str:
         where = f"{account}@" if account else ""
         return f"redis+socket://{where}{parts.path}?virtual_host={quote(database)}"
     path = f"/{query['db']}" if "db" in query else parts.path
-    tls = urlencode({name: value for name, value in query.items() if name.startswith("ssl_")})
-    return parts._replace(path=path, query=tls).geturl()
+    tls = {name: value for name, value in query.items() if name.startswith("ssl_")}
+    if parts.scheme == "rediss":
+        # Kombu's own default would talk to whoever answers.
+        tls.setdefault("ssl_cert_reqs", "required")
+    return parts._replace(path=path, query=urlencode(tls)).geturl()
 
 
 def _sentinel(url: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -13,10 +13,12 @@ from typing import Any
 
 from celery import Celery
 
+from backends.contact import unquoted
 from backends.errors import BackendError, BackendUnavailableError
 from backends.redis.ledger import LedgerClient, ids_in
 from pipeline.organism import Organism
 from pipeline.stations import codec_of, stations_of
+from tasks.broker import TIMEOUT_S
 from tasks.events import EventSender, failed_event
 from tasks.identity import new_worker_id, worker_notes
 
@@ -51,6 +53,28 @@ class Supervisor:
         self._told_at = 0.0
         self._has_handed_over = False
         self._last_signal_at = 0.0
+
+    def knock(self) -> None:
+        """End at once where Redis will never do; one that is away is waited for later.
+
+        Celery would quote what such a server says, and that may be a password.
+
+        Raises:
+            SystemExit: with the reason.
+        """
+        try:
+            self._ledger.processes_at_work(self._worker)
+        except BackendUnavailableError:
+            return
+        except BackendError as exc:
+            raise SystemExit(str(exc)) from None
+        with self._app.connection_for_write() as broker:
+            try:
+                broker.ensure_connection(max_retries=1, timeout=TIMEOUT_S)
+            except Exception as exc:  # noqa: BLE001 - kombu passes on what its libraries raise
+                text = unquoted(str(exc))
+                if text != str(exc):
+                    raise SystemExit(f"broker {broker.as_uri()} failed: {text}") from None
 
     def start(self, pool: Any) -> None:
         """Take a lease and go on renewing it, in a thread."""

@@ -50,6 +50,7 @@ class _Hooks:
         self._lifeline.open()
         self._node = sender.hostname
         self._supervisor = Supervisor(self._app, self._organism, self._node)
+        self._supervisor.knock()
 
     def on_ready(self, sender: Any, **_: Any) -> None:
         """In the main process, when it begins to take messages."""

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import yaml
 
+from tests.servers import ACCOUNT, account, url_of_account
 from tests.waiting import eventually
 
 #: Seconds a worker may take to import everything and connect, on a busy machine.
@@ -31,7 +32,7 @@ def write_organism(
     """An organism over Redis; a section's settings replace the tests' own."""
     organism: dict[str, Any] = {
         "organism": {"name": "test"},
-        "backend": {"type": "redis", "redis_url": url, "redis_prefix": prefix},
+        "backend": {"type": "redis", "redis_url": url_of_account(url), "redis_prefix": prefix},
         "process_pool": {"workers": 2},
         "celery": {"lease_s": LEASE_S},
         "listeners": [dict(each) for each in listeners],
@@ -109,7 +110,12 @@ def start_worker(
         process = subprocess.Popen(
             [*command, "-n", node, "-l", "INFO", *options],
             cwd=organism.parent,
-            env={**os.environ, "ORGANISM": str(organism), **(environment or {})},
+            env={
+                **os.environ,
+                "ORGANISM": str(organism),
+                ACCOUNT: account("worker"),
+                **(environment or {}),
+            },
             stdout=log,
             stderr=subprocess.STDOUT,
         )

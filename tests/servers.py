@@ -1,6 +1,8 @@
 """Real servers for tests: started on a free loopback port, awaited, ended by process id."""
 
+import hashlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -20,11 +22,56 @@ from redis.retry import Retry
 
 from tests.waiting import eventually
 
+ACCESS_RULES = Path(__file__).parents[1] / "deploy" / "redis" / "users.acl"
 _START_TIMEOUT_S = 10.0
 #: Seconds for what starts slowly on a busy machine: a worker, a RabbitMQ.
 _SLOW_START_TIMEOUT_S = 60.0
 #: A free port may be taken by somebody else before the server binds it.
 _ATTEMPTS = 3
+
+
+#: Set to run the tests' pumps and workers as users of `deploy/redis/users.acl`.
+ACL_SWITCH = "TEST_REDIS_ACL"
+#: Which of them a process is, in the organisms that tests write; `pump` where it is not set.
+ACCOUNT = "TEST_REDIS_ACCOUNT"
+_USERS = ("pump", "worker", "monitor", "admin")
+
+
+def under_acl() -> bool:
+    """True when the switch is on."""
+    return os.environ.get(ACL_SWITCH, "") not in ("", "0")
+
+
+def account(user: str) -> str:
+    """User and password, as a URL has them."""
+    return f"{user}:password-of-{user}"
+
+
+def url_of_account(url: str) -> str:
+    """*url* for an organism's file: under ACL each process connects as the user it is."""
+    if not under_acl() or not url.startswith("redis://") or "@" in url:
+        return url
+    return url.replace("://", f"://${{{ACCOUNT}:-{account('pump')}}}@", 1)
+
+
+def access_rules(prefix: str, *, has_default: bool) -> str:
+    """What `deploy/redis/users.acl` is once it is filled in.
+
+    Args:
+        prefix: of every key; `*` for any.
+        has_default: whoever names no user may do anything, as tests do.
+    """
+    lines = [line for line in ACCESS_RULES.read_text().splitlines() if line[:1] not in ("", "#")]
+    if has_default:
+        lines[0] = "user default on nopass ~* &* +@all"
+    text = "".join(f"{line}\n" for line in lines).replace("PREFIX", prefix)
+    if prefix == "*":
+        # A pattern may only be subscribed to by its very name, and here nobody knows it.
+        text = re.sub(r"&celery\.\S*", "&*", text)
+    for user in _USERS:
+        password = account(user).partition(":")[2].encode()
+        text = text.replace(f"{user.upper()}_SHA256", hashlib.sha256(password).hexdigest())
+    return text
 
 
 @dataclass(frozen=True)
@@ -40,6 +87,16 @@ class RedisServer:
     def url(self) -> str:
         """Database 0."""
         return f"redis://{self.host}:{self.port}/0"
+
+    @property
+    def pump_url(self) -> str:
+        """The same as a pump has it: under ACL as the user `pump`."""
+        return self.url.replace("://", f"://{account('pump')}@") if under_acl() else self.url
+
+    def client(self, password: str | None = None) -> redis.Redis:
+        """By its Unix socket, which it has however it listens otherwise."""
+        path, retry = str(self.socket_path), Retry(NoBackoff(), 0)
+        return redis.Redis(unix_socket_path=path, password=password, retry=retry)
 
     @property
     def socket_path(self) -> Path:
@@ -156,6 +213,10 @@ def _settings(port: int, folder: Path, *, is_sentinel: bool) -> list[str]:
     settings = {"port": port, "bind": "127.0.0.1", "dir": folder}
     if not is_sentinel:
         settings |= {"save": "", "appendonly": "no", "unixsocket": folder / "redis.sock"}
+    if under_acl() and not is_sentinel:
+        # Whatever a test's prefix is.
+        (folder / "users.acl").write_text(access_rules("*", has_default=True))
+        settings |= {"aclfile": folder / "users.acl"}
     first = [str(folder / "sentinel.conf")] if is_sentinel else []
     return first + [word for name, value in settings.items() for word in (f"--{name}", str(value))]
 
@@ -165,10 +226,14 @@ def _is_decided(server: RedisServer) -> bool:
 
 
 def _answers(server: RedisServer) -> bool:
-    client = redis.Redis(host=server.host, port=server.port, retry=Retry(NoBackoff(), 0))
+    if server.socket_path.exists():
+        client = server.client()
+    else:
+        client = redis.Redis(host=server.host, port=server.port, retry=Retry(NoBackoff(), 0))
     try:
         return bool(client.ping())
-    except redis.AuthenticationError:
+    except (redis.AuthenticationError, redis.ResponseError):
+        # Whatever it has against us, it is there.
         return True
     except redis.RedisError:
         return False

@@ -36,7 +36,6 @@ class _Scope(msgspec.Struct, frozen=True, array_like=True):
     parent: str
 
 
-_hops = msgspec.msgpack.Decoder(Hop)
 _scopes = msgspec.msgpack.Decoder(_Scope)
 
 
@@ -249,7 +248,9 @@ class Archive:
 
     def _add(self, found: Conversation, kind: bytes, rest: str, value: bytes) -> None:
         if kind == b"h":
-            found.hops.append(decoded(_hops, value, "a hop"))
+            # Empty where no handler ran.
+            if value:
+                found.hops.append(self._records.open_hop(rest, value))
         elif kind == b"t":
             found.threads += 1
         elif kind == b"s":

@@ -2,10 +2,17 @@
 
 from collections.abc import Mapping
 
-import msgspec
-
 from backends.chains import COPY_MARK
-from backends.mailbox import Envelope, Gathering, Opening, Returned, Scatter, Settlement, Work
+from backends.mailbox import (
+    Envelope,
+    Gathering,
+    Hop,
+    Opening,
+    Returned,
+    Scatter,
+    Settlement,
+    Work,
+)
 from backends.protocol import SlotRecord
 from backends.redis.keys import escape
 from backends.redis.records import Dispatch, Gather, Records
@@ -13,8 +20,6 @@ from backends.redis.records import Dispatch, Gather, Records
 Arguments = list[str | bytes | int]
 #: Of each listener whose messages go to the workers at once, what a worker must advertise.
 Fingerprints = Mapping[str, str]
-
-_encode = msgspec.msgpack.Encoder().encode
 
 
 def dispatch_id_of(envelope: Envelope) -> str:
@@ -67,6 +72,7 @@ def settlement_arguments(
         escape(first.scope),
         escape(first.id) if is_gathering else "",
         max_slots,
+        *(["", b""] if is_gathering else _hop(records, first.id, settlement.hop)),
         *_slots(settlement.slots),
         len(settlement.sends),
     ]
@@ -77,7 +83,7 @@ def settlement_arguments(
         arguments += _scatter(records, scatter, dispatched)
     arguments.append(len(settlement.answers))
     arguments += [records.answer(first.scope, answer) for answer in settlement.answers]
-    return arguments + _hop(settlement) + _letter(records, settlement)
+    return arguments + _letter(records, settlement)
 
 
 def _sent(records: Records, envelope: Envelope, dispatched: Fingerprints) -> Arguments:
@@ -109,9 +115,9 @@ def _scatter(records: Records, scatter: Scatter, dispatched: Fingerprints) -> Ar
     return parts
 
 
-def _hop(settlement: Settlement) -> Arguments:
-    hop = settlement.hop
-    return ["", b""] if hop is None else [escape(hop.id), _encode(hop)]
+def _hop(records: Records, message_id: str, hop: Hop | None) -> Arguments:
+    """What is kept of a message's hop; its id in any case, so that it is settled once."""
+    return [escape(message_id), b"" if hop is None else records.hop(message_id, hop)]
 
 
 def _letter(records: Records, settlement: Settlement) -> Arguments:

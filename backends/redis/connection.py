@@ -20,6 +20,7 @@ from redis.connection import parse_url
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from backends.contact import unquoted
 from backends.errors import BackendError, BackendUnavailableError
 
 #: Seconds to connect, and to wait for an answer, unless the URL says otherwise.
@@ -111,16 +112,19 @@ def translated(where: str) -> Iterator[None]:
     try:
         yield
     except redis.RedisError as exc:
-        raise translation_of(exc, where) from exc
+        # Nor may a traceback show as the cause what is cut off.
+        is_whole = unquoted(str(exc)) == str(exc)
+        raise translation_of(exc, where) from exc if is_whole else None
 
 
 def translation_of(exc: redis.RedisError, where: str) -> BackendError:
     """What *exc* means to us."""
+    text = unquoted(str(exc))
     if isinstance(exc, (redis.ConnectionError, redis.TimeoutError)):
-        return BackendUnavailableError(f"{where} does not answer: {exc}")
-    if isinstance(exc, _REFUSED) or _REFUSALS.search(str(exc)):
-        return BackendUnavailableError(f"{where} refuses: {exc}")
-    return BackendError(f"{where} failed: {exc}")
+        return BackendUnavailableError(f"{where} does not answer: {text}")
+    if isinstance(exc, _REFUSED) or _REFUSALS.search(text):
+        return BackendUnavailableError(f"{where} refuses: {text}")
+    return BackendError(f"{where} failed: {text}")
 
 
 @contextmanager

@@ -20,7 +20,7 @@ import redis
 from backends.cancelling import cancel_all
 from backends.codec import Codec
 from backends.contact import contact_with, pause_s
-from backends.errors import BackendClosedError, BackendError, BufferFullError
+from backends.errors import BackendClosedError, BackendError, BufferFullError, CodecError
 from backends.mailbox import (
     Effects,
     Envelope,
@@ -40,6 +40,7 @@ from backends.redis.arguments import (
 )
 from backends.redis.caretaker import Backlog, Caretaker
 from backends.redis.connection import connect_async, describe, translated
+from backends.redis.holding import Holding
 from backends.redis.keys import escape, unescape
 from backends.redis.news import News, raise_if_cancelled
 from backends.redis.pipeliner import Pipeliner
@@ -68,9 +69,15 @@ class _Settling(NamedTuple):
 
     reply: "asyncio.Future[list[Any]]"
     effects_of: Callable[[list[Any]], Effects]
+    #: Called where nothing came of it.
+    give_back: Callable[[], None]
 
     def __await__(self) -> Generator[Any, None, Effects]:
-        return self.effects_of((yield from self.reply.__await__()))
+        try:
+            return self.effects_of((yield from self.reply.__await__()))
+        except BaseException:
+            self.give_back()
+            raise
 
 
 class RedisMailbox:
@@ -108,8 +115,7 @@ class RedisMailbox:
         self._caretaker: Caretaker | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        #: The stream entry of each piece of work this pump holds.
-        self._entries: dict[str, bytes] = {}
+        self._held = Holding()
         #: Where to go on looking for entries that were lost on their way to us; None: nowhere.
         self._unseen_after: str | None = None
         #: How many of this pump's scopes are on their way.
@@ -238,16 +244,21 @@ class RedisMailbox:
         key = key_of(settlement.taken)
         max_slots = self._config.max_slots_per_thread
         arguments = settlement_arguments(self._records, settlement, max_slots, self.fingerprints)
-        reply = self._scripts.run("settle", self.pump, self._entries[key], *arguments)
-        return _Settling(reply, partial(self._settled, settlement, key))
+        entry = self._held.take(key)
+        reply = self._scripts.run("settle", self.pump, entry, *arguments)
+        effects_of = partial(self._settled, settlement, entry)
+        return _Settling(reply, effects_of, partial(self._held.give_back, key, entry))
 
-    def _settled(self, settlement: Settlement, key: str, reply: list[Any]) -> Effects:
+    def _settled(self, settlement: Settlement, entry: bytes, reply: list[Any]) -> Effects:
         status, *rest = reply
         if status == b"slots":
             raise self._full(rest[0])
-        self._entries.pop(key, None)
+        self._held.forget(entry)
         if status != b"ok":
-            log.info("settled elsewhere", extra={"action": "settle", "message_id": key})
+            log.info(
+                "settled elsewhere",
+                extra={"action": "settle", "message_id": key_of(settlement.taken)},
+            )
             self._news.doubt(settlement)
             return Effects([], [], [])
         self._wake_for(settlement.sends)
@@ -259,19 +270,17 @@ class RedisMailbox:
 
     async def defer(self, envelope: Envelope, delay_s: float) -> None:
         """Put a taken message back, to be taken by any pump after *delay_s* seconds."""
-        entry = self._entries[envelope.id]
-        record = self._records.message(envelope)
-        await self._scripts.run("defer", entry, escape(envelope.id), record, int(delay_s * 1000))
-        self._entries.pop(envelope.id, None)
+        record, delay_ms = self._records.message(envelope), int(delay_s * 1000)
+        with self._held.ending(envelope.id) as entry:
+            await self._scripts.run("defer", entry, escape(envelope.id), record, delay_ms)
         if self._caretaker is not None:
             self._caretaker.hurry()
 
     async def dispatch(self, envelope: Envelope, fingerprint: str) -> None:
         """Hand a taken message over to the workers."""
-        entry = self._entries[envelope.id]
         arguments = dispatch_arguments(self._records, envelope, fingerprint)
-        await self._scripts.run("dispatch", entry, *arguments)
-        self._entries.pop(envelope.id, None)
+        with self._held.ending(envelope.id) as entry:
+            await self._scripts.run("dispatch", entry, *arguments)
         self.on_publishable()
 
     async def stop(self) -> int:
@@ -298,7 +307,7 @@ class RedisMailbox:
     async def _read_unseen(self, after: str, limit: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
         """What has been handed to this pump and did not arrive, a page at a time."""
         # What is settled while the question is on its way must not count as unseen.
-        held = set(self._entries.values())
+        held = self._held.snapshot()
         rows = await self._read_group(after, limit)
         self._unseen_after = rows[-1][0].decode() if rows else None
         return [(entry, fields) for entry, fields in rows if entry not in held]
@@ -334,14 +343,22 @@ class RedisMailbox:
             log.error(  # noqa: TRY400 - a forged record needs no traceback of ours
                 "record refused", extra={"action": "quarantine", "reason": str(exc)}
             )
-            raw = _encode(fields)[:MAX_QUARANTINED_BYTES]
-            await self._scripts.run("drop", entry, raw, MAX_QUARANTINED)
+            await self._drop(entry, _encode(fields)[:MAX_QUARANTINED_BYTES])
             return []
         if work is None:
-            await self._scripts.run("drop", entry, "", 0)
+            await self._drop(entry)
             return []
-        self._entries[key_of(work)] = entry
+        self._held.add(key_of(work), entry)
         return [work]
+
+    async def _drop(self, entry: bytes, raw: bytes = b"") -> None:
+        try:
+            await self._scripts.run("drop", entry, raw, MAX_QUARANTINED)
+        except BackendClosedError:
+            raise
+        except BackendError as exc:
+            # Somebody broke our keys; a pump that stopped reading would be worse.
+            log.warning("entry not dropped", extra={"action": "drop", "reason": exc})
 
     async def _open_entry(self, fields: dict[bytes, bytes]) -> Work | None:
         if b"g" in fields:
@@ -357,6 +374,8 @@ class RedisMailbox:
             return None
         record, *answers = found
         gather = self._records.open_gather(gather_id, record)
+        if gather.reply_to.conversation != conversation:
+            raise CodecError(f"a gather record stands in conversation {conversation!r}")
         return Gathering(
             gather.reply_to,
             [

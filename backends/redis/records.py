@@ -39,6 +39,7 @@ _dispatches = msgspec.msgpack.Decoder(Dispatch)
 _outcomes = msgspec.msgpack.Decoder(Outcome)
 _answers = msgspec.msgpack.Decoder(Answer)
 _gathers = msgspec.msgpack.Decoder(Gather)
+_hops = msgspec.msgpack.Decoder(Hop)
 _letters = msgspec.msgpack.Decoder(Letter)
 
 
@@ -91,6 +92,14 @@ class Records:
     def open_gather(self, gather_id: str, record: bytes) -> Gather:
         """The scatter under this id."""
         return _decoded(_gathers, self._codec.open(record, "gather", gather_id))
+
+    def hop(self, message_id: str, hop: Hop) -> bytes:
+        """What became of one message's hop."""
+        return self._codec.seal(_encoder.encode(hop), "hop", message_id)
+
+    def open_hop(self, message_id: str, record: bytes) -> Hop:
+        """The hop that is kept under this message's id."""
+        return _decoded(_hops, self._codec.open(record, "hop", message_id))
 
     def letter(self, letter_id: str, letter: Letter) -> bytes:
         """A dead letter."""

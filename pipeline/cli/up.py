@@ -78,7 +78,8 @@ def up(ctx: click.Context, *, file: Path, workers: int, concurrency: int | None)
 
     One log shows every part behind its name. Ctrl-C lets running handlers finish and ends
     all parts; a second one stops at once. When a part ends by itself, so do the others, and
-    the exit code is 1; Flower alone may end without the rest.
+    the exit code is 1; Flower alone may end without the rest. Flower listens on loopback
+    and is read-only; $FLOWER_BASIC_AUTH=user:password puts it behind a password.
 
     With -- COMMAND that runs in the pump's place, $REDIS_URL set, with the terminal to
     itself but for the workers' warnings. When it ends so does the rest, with its exit code.
@@ -126,6 +127,9 @@ def _pump_and_flower(file: Path) -> Iterator[Part]:
     python = [sys.executable, "-P", "-m"]
     yield Part("pump", [*python, "pipeline.cli.main", "run", str(file)])
     if find_spec("flower") is not None:
+        if not os.environ.get("FLOWER_BASIC_AUTH") and not os.environ.get("FLOWER_AUTH"):
+            # Without a password it may be looked at and nothing else, whatever else is set.
+            os.environ.pop("FLOWER_UNAUTHENTICATED_API", None)
         port = _free_port()
         command = [*python, "celery", "-A", "tasks", "flower"]
         options = ["--address=127.0.0.1", f"--port={port}", "--logging=warning"]

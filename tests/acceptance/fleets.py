@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fleet import write_organism
+from tests.servers import ACCOUNT, account
 from tests.waiting import eventually
 
 PUMP = [sys.executable, "-P", "-m", "pipeline.cli.main"]
@@ -154,7 +155,7 @@ def started(
         process = subprocess.Popen(
             [*(program or PUMP), *args],
             cwd=folder,
-            env=environment(**variables),
+            env=environment(**(_as_worker(args) | variables)),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -165,6 +166,10 @@ def started(
         yield command
     finally:
         command.kill()
+
+
+def _as_worker(args: tuple[str, ...]) -> dict[str, str]:
+    return {ACCOUNT: account("worker")} if "worker" in args[:1] else {}
 
 
 @dataclass

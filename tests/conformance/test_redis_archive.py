@@ -14,6 +14,7 @@ from backends import BackendConfig
 from backends.errors import LetterNotFoundError
 from backends.mailbox import Hop
 from backends.redis.archive import Archive
+from backends.redis.records import Records
 from pipeline import HandlerMetadata, HandlerResponse, StreamPump
 from pipeline.errors import HandlerError
 from pipeline.organism import Listener, Organism
@@ -32,7 +33,7 @@ async def echo(payload: Text, metadata: HandlerMetadata) -> HandlerResponse:
 
 @pytest.fixture
 def organism(redis_server: RedisServer, redis_prefix: str) -> Organism:
-    config = BackendConfig("redis", redis_url=redis_server.url, redis_prefix=redis_prefix)
+    config = BackendConfig("redis", redis_url=redis_server.pump_url, redis_prefix=redis_prefix)
     return Organism("archive", (Listener("echo", echo, Text),), backend=config)
 
 
@@ -136,7 +137,7 @@ def test_what_is_none_of_ours_is_left_out(
     redis_client.zadd(f"{prefix}i:open", {"c": 1})
     hop = Hop("h", "to", "from", "t", "chain", "T", "host:1", 1, 1.0, 1.0)
     fields: dict[bytes, bytes] = {
-        b"hgood": msgspec.msgpack.encode(hop),
+        b"hgood": Records(codec_of(organism)).hop("good", hop),
         b"hbad": b"\x9b" + b"\xa1\xff" * 11,
         b"sgood": msgspec.msgpack.encode([3, "", "", 0, "pump", 0]),
         b"sbad": b"\xc1",

@@ -39,6 +39,10 @@ def scatter_of(base: Envelope, gather: str, members: list[str] | None) -> list[S
     ]
 
 
+async def applied(pump: StillPump, settlement: Settlement) -> Effects:
+    return await pump.settle(settlement)
+
+
 class PumpRaces(Stage):
     """Rules about pumps."""
 
@@ -170,7 +174,7 @@ class PumpRaces(Stage):
         self.count("settle" if is_ours else "settle_too_late")
         pump.is_deaf = is_deaf
         with skewed(pump.skew_s):
-            effects = self.do(pump.settle(settlement))
+            effects = self.do(applied(pump, settlement))
             pump.is_deaf = False
             self.do(pump.settle_down())
         pump.hear(effects)

@@ -3,7 +3,7 @@
 --
 -- A conversation is one hash: `o` open root scopes, `s<scope>` an open scope, `r<scope>` a root
 -- scope's answer (empty: it ended without one), `g`, `n`, `k` and `a` a scatter, `t<thread>` a
--- thread it wrote to, `m<id>` a message id it was opened by, `h<id>` what one hop did. Hash and
+-- thread it wrote to, `m<id>` a message id it was opened by, `h<id>` what came of one message. Hash and
 -- threads end together; neither is in an index of threads.
 --
 -- Ending and reopening visit every field. So that they cost a conversation that goes on and on no

@@ -1,7 +1,8 @@
 -- Applies everything one hop did, or nothing. ARGV: pump, entry, conversation, scope, gather (when
--- it is one that was taken), most slots of a thread, slots; what is sent; scatters, each with its
--- gather, its record, and scope and message of each member; answers; hop id and hop; letter id and
--- letter. Returns {'ok', answers dropped, news ...}, {'duplicate'} or {'slots', thread}.
+-- it is one that was taken), most slots of a thread, id of the message (when it is one) and its hop,
+-- slots; what is sent; scatters, each with its gather, its record, and scope and message of each
+-- member; answers; letter id and letter. Returns {'ok', answers dropped, news ...}, {'duplicate'} or
+-- {'slots', thread}.
 local function scatter(scope)
   local key, record, members = arg(), arg(), numeric_arg()
   set_field('g' .. key, record)
@@ -29,6 +30,7 @@ end
 function commands.settle()
   local entry, id, scope, gather, max_slots
   me, entry, id, scope, gather, max_slots = arg(), arg(), arg(), arg(), arg(), numeric_arg()
+  local message, hop = arg(), arg()
   local slots = read_slots()
 
   local full, lengths = full_thread(slots, max_slots)
@@ -39,7 +41,10 @@ function commands.settle()
     return {'duplicate'}
   end
   enter(id)
-  local names = {'s' .. scope, 'r' .. scope, 'o'}
+  -- A message leaves a mark when it is settled, a scatter is gone then: a copy of an entry, put
+  -- there by whoever can write to the stream, enters nothing twice.
+  local mark = gather == '' and 'h' .. message or 'g' .. gather
+  local names = {'s' .. scope, 'r' .. scope, 'o', mark}
   for thread, length in pairs(lengths) do
     if length > 0 and #names < 1000 then
       names[#names + 1] = 't' .. thread
@@ -48,6 +53,10 @@ function commands.settle()
   expect_fields(names)
   if not scope_of(scope) then
     -- Its conversation was deleted by hand.
+    return {'duplicate'}
+  end
+  if (field(mark) ~= false) == (gather == '') then
+    count('duplicates')
     return {'duplicate'}
   end
   remember(slots, lengths)
@@ -74,10 +83,10 @@ function commands.settle()
     count('late_answers', dropped)
   end
 
-  local hop, fate, letter_id, letter = arg(), arg(), arg(), arg()
-  if hop ~= '' then
-    set_field('h' .. hop, fate)
+  if gather == '' then
+    set_field(mark, hop)
   end
+  local letter_id, letter = arg(), arg()
   if letter_id ~= '' then
     keep_letter(letter_id, letter)
   end

@@ -24,7 +24,7 @@ class OverRedis:
         self.backend_config = replace(
             self.backend_config,
             backend_type="redis",
-            redis_url=redis_server.url,
+            redis_url=redis_server.pump_url,
             redis_prefix=redis_prefix,
         )
 

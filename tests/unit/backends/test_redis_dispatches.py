@@ -23,7 +23,10 @@ DISPATCH = Dispatch(Envelope("m", "c", "s", "chain", "t", "a", "from", b"payload
 @pytest.fixture
 def config(redis_server: RedisServer, redis_prefix: str) -> BackendConfig:
     return BackendConfig(
-        backend_type="redis", redis_url=redis_server.url, redis_prefix=redis_prefix, redis_ttl=60
+        backend_type="redis",
+        redis_url=redis_server.pump_url,
+        redis_prefix=redis_prefix,
+        redis_ttl=60,
     )
 
 
