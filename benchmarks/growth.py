@@ -27,7 +27,7 @@ WAITING = (1_000, 10_000, 100_000, 1_000_000)
 CONVERSATIONS = (10, 1_000, 100_000)
 SLOTS = (10, 1_000, 10_000)
 #: Messages measured at a time.
-MESSAGES = 1_000
+MESSAGES = 3_000
 #: Processes that fill one Redis.
 _FILLERS = 2
 #: Messages from which filling is worth processes of their own.
@@ -160,7 +160,7 @@ GROWTHS = {
     "waiting": Growth("messages waiting", WAITING, fill_waiting, measure_apart),
     "open": Growth("conversations open", CONVERSATIONS, fill_open, measure_apart),
     "kept": Growth("conversations kept", CONVERSATIONS, fill_kept, measure_apart),
-    "long": Growth("slots of one conversation", SLOTS, fill_long, measure_long, 0.02),
+    "long": Growth("slots of one conversation", SLOTS, fill_long, measure_long, 0.01),
 }
 BACKENDS = ("memory", "redis")
 

@@ -9,7 +9,7 @@ import sys
 import venv
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -226,6 +226,8 @@ class Table:
     targets: Sequence[Target] = ()
     #: Counts that show that all was done: by contestant, as printed by its producer.
     counts: Mapping[str, Sequence[Mapping[str, int]]] | None = None
+    #: In how many rounds a contestant came to no end; only those in which any did.
+    failed: Mapping[str, int] = field(default_factory=dict)
 
     def with_targets(self, targets: Sequence[Target]) -> "Table":
         """The same, with what was wanted of it."""
@@ -234,10 +236,10 @@ class Table:
     def table_row(self) -> str:
         """Title, head, and the rows."""
         width = max(map(len, [*self.rows, ""])) + 4
-        head = " " * width + "".join(f"{name:<34}" for name in self.columns)
+        head = " " * width + "".join(f"{name:<36}" for name in self.columns)
         lines = [
             f"  {name:<{width - 2}}"
-            + "".join(f"{f'{each.median:,.4g} ({each.spread})':<34}" for each in series)
+            + "".join(f"{f'{each.median:,.4g} ({each.spread})':<36}" for each in series)
             for name, series in self.rows.items()
         ]
         lines += [
@@ -245,12 +247,14 @@ class Table:
             for name, versions in self.versions.items()
             if versions
         ]
+        lines += [f"  {name}: FAILED {times} times" for name, times in self.failed.items()]
         return "\n".join([self.title, head.rstrip(), *(line.rstrip() for line in lines)])
 
     def as_json(self) -> dict[str, Any]:
         """Every single figure, by contestant and column."""
         return {
             "title": self.title,
+            "failed": dict(self.failed),
             "contestants": {
                 name: {
                     "versions": self.versions[name],

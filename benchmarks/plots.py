@@ -155,7 +155,7 @@ def _backends(results: Results, path: Path) -> bool:
         if bare in row
     }
     ordered = dict(sorted(figures.items(), key=lambda row: -median(row[1])))
-    title = "RedisBackend reads as fast as redis-py; writes pay for limits, links and time to live"
+    title = "RedisBackend beside the one bare command of each operation"
     what = "calls a second, as a share of plain redis-py's one bare command"
     return draw_bars(path, Bars(title, what, ordered, list(ordered), mark=1.0))
 
@@ -186,7 +186,7 @@ def _slots(results: Results, path: Path) -> bool:
     }
     if not points:
         return False
-    title = "However many slots a thread has, the next one and any one cost the same"
+    title = "What a slot costs as its thread grows"
     lines = Lines(
         title,
         "slots of a thread",

@@ -35,6 +35,7 @@ def table(
         if rounds
     }
     order = sorted(rows, key=lambda name: sign * rows[name][by].median)
+    all_rounds = max([1, *map(len, printed.values())])
     return Table(
         title,
         list(columns.values()),
@@ -43,6 +44,11 @@ def table(
         counts={
             name: [{key: each["loads"][load][key] for key in COUNTS} for each in printed[name]]
             for name in order
+        },
+        failed={
+            name: all_rounds - len(rounds)
+            for name, rounds in printed.items()
+            if len(rounds) < all_rounds
         },
     )
 

@@ -212,7 +212,7 @@ class HopRunner:
     async def _hop(self, place: Place, envelope: Envelope) -> None:
         station = place.station
         call = station.call(envelope)
-        with logged_faults(envelope):
+        try:
             self._announcer.started(envelope)
             try:
                 outcome = await place.executor.run(call)
@@ -223,6 +223,9 @@ class HopRunner:
                 log.exception("executor failed", extra=fields("run", envelope))
                 outcome = call.failed(ErrorCode.WORKER_LOST, f"its executor failed: {exc!r}")
             await self._settler.conclude(station, envelope, outcome)
+        except Exception:
+            # A fault of ours, not the handler's: one hop must not take the pump with it.
+            log.exception("hop failed", extra=fields("settle", envelope))
 
 
 async def _guarded(action: Coroutine[Any, Any, None], envelope: Envelope) -> None:

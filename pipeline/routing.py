@@ -181,6 +181,10 @@ class _Hop(msgspec.Struct, frozen=True, gc=False):
 
     def send(self, base: str, reply: Reply) -> None:
         """Plan one reply; *base* is the id of its (first) message."""
+        if len(reply.payloads) != 1 and (reply.to is None or not reply.is_scatter):
+            raise HopRefusedError(
+                f"{self._sender} sent {len(reply.payloads)} payloads in one reply"
+            )
         if reply.to is None:
             self._respond(base, reply.payloads[0])
         elif not self._is_peer(reply.to):

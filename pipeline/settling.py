@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Sequence
 from types import TracebackType
 from typing import NamedTuple
 
-from msgspec import MsgspecError, msgpack, structs
+from msgspec import msgpack, structs
 
-from backends.codec import Codec
-from backends.errors import BackendClosedError, BackendError
+from backends.codec import Codec, decoded
+from backends.errors import BackendClosedError, BackendError, CodecError
 from backends.mailbox import (
     Effects,
     Envelope,
@@ -98,9 +98,18 @@ class Settler:
     async def conclude(self, station: Station, envelope: Envelope, outcome: Outcome) -> None:
         """A handler ran here."""
         hop = hop_of(envelope, self._codec, outcome) if self._mailbox.is_durable else None
-        run, applying = self._begin(Run(station, envelope, outcome, hop, []))
-        for failed in [run] if applying is None else await self._end(run, applying):
-            await self._fail(failed)
+        run = Run(station, envelope, outcome, hop, [])
+        if isinstance(outcome, Completed):
+            try:
+                settlement = self._plan(run, outcome)
+                effects = await self._mailbox.settle(settlement)
+            except (HopRefusedError, BackendError) as exc:
+                run = _refused(run, exc)
+            else:
+                self._announcer.finished(envelope, outcome.duration_s)
+                self._announcer.settled(settlement, effects)
+                return
+        await self._fail(run)
 
     async def conclude_all(self, runs: Sequence[Run]) -> None:
         """Handlers ran elsewhere, or could not; what they returned is applied together."""
@@ -131,13 +140,15 @@ class Settler:
             # The error takes the gathering's place in the mailbox.
             await self._settle_error(gathering, _undeliverable(gathering.reply_to, str(exc)))
 
+    def _plan(self, run: Run, outcome: Completed) -> Settlement:
+        settlement = self._router.plan(run.envelope, outcome.replies)
+        return settlement if run.hop is None else _kept(settlement, _Remains(run.hop))
+
     def _begin(self, run: Run) -> tuple[Run, _Applying | None]:
         """Have applied what a handler returned; nothing where it failed, or returned nonsense."""
         if isinstance(run.outcome, Completed):
             try:
-                settlement = self._router.plan(run.envelope, run.outcome.replies)
-                if run.hop is not None:
-                    settlement = _kept(settlement, _Remains(run.hop))
+                settlement = self._plan(run, run.outcome)
                 return run, _Applying(settlement, self._mailbox.settle(settlement))
             except (HopRefusedError, BackendError) as exc:
                 run = _refused(run, exc)
@@ -210,10 +221,9 @@ def outcome_of(returned: Returned, station: Station) -> Outcome:
     call = station.call(returned.envelope)
     if returned.outcome is not None:
         try:
-            return _outcomes.decode(returned.outcome)
-        except MsgspecError as exc:
-            text = f"the worker's outcome can't be decoded: {exc}"
-            return call.failed(ErrorCode.UNDELIVERABLE, text, is_retryable=False)
+            return decoded(_outcomes, returned.outcome, "the worker's outcome")
+        except CodecError as exc:
+            return call.failed(ErrorCode.UNDELIVERABLE, str(exc), is_retryable=False)
     name = station.listener.name
     if returned.reason == "killed":
         text = f"{name} killed its worker {len(returned.history)} times"

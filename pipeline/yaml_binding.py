@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pipeline.errors import ConfigError
 from pipeline.imports import ImportPathError
 from pipeline.settings import SHOWN_CHARS, Setting, near, quoted
-from pipeline.yaml_tree import Node, Problems, substitute
+from pipeline.yaml_tree import MAX_FILE_BYTES, Node, Problems, substitute
 
 _NULLS = ("", "~", "null", "Null", "NULL")
 _BOOLS = {
@@ -22,7 +22,11 @@ _BOOLS = {
 }
 #: Bounded: Python refuses to read longer numbers.
 _INT = re.compile(r"[-+]?[0-9]{1,40}")
-_FLOAT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_FLOAT = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+
+
+#: Characters of a value that has variables in it, and of all values once these are filled in.
+MAX_TEMPLATE_CHARS, MAX_FILLED_CHARS = 64 * 1024, MAX_FILE_BYTES
 
 
 class _WrongError(Exception):
@@ -43,6 +47,7 @@ class Binder:
         self._problems = problems
         self._environ = environ
         self._resolve = resolve
+        self._filled_chars = 0
 
     def values(
         self, node: Node, settings: Mapping[str, Setting], *, passed: Collection[str] = ()
@@ -148,7 +153,14 @@ class Binder:
         text = node.text
         if "${" not in text:
             return node
+        if len(text) > MAX_TEMPLATE_CHARS:
+            raise self._wrong(
+                node, f"a value with ${{…}} in it may have {MAX_TEMPLATE_CHARS} characters"
+            )
         filled, wrong = substitute(text, self._environ)
+        self._filled_chars += len(filled)
+        if self._filled_chars > MAX_FILLED_CHARS:
+            raise self._wrong(node, f"${{…}} makes the file longer than {MAX_FILLED_CHARS}")
         if wrong:
             raise self._wrong(node, *wrong)
         # Quoted too: within {flow: "${N}"} there is no other way to write a number.

@@ -19,6 +19,9 @@ MAX_FILE_BYTES = 4 * 1024**2
 MAX_VALUES = 100_000
 #: The C parser recurses on its own stack, which a deeper file would overflow.
 MAX_DEPTH = 50
+#: Mistakes that are told, and characters of the path to one.
+MAX_PROBLEMS = 1000
+MAX_PATH_CHARS = 400
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
@@ -27,7 +30,10 @@ _KNOWN_TAGS = {
     f"{_TAG}{name}"
     for name in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp", "value")
 }
-_VARIABLE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\})?")
+_VARIABLE = re.compile(
+    # A default ends where another variable begins: looking further would take quadratic time.
+    r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(:-([^}$]*+(?:\$(?!\{)[^}$]*+)*+))?\})?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +68,18 @@ class Problems:
 
     file: str
     _found: set[tuple[int, str]] = field(default_factory=set)
+    #: Those that are not told.
+    _others: int = 0
 
     def add(self, line: int, path: str, text: str) -> None:
-        """Note one mistake; the same one twice counts once."""
-        self._found.add((line, f"{path}: {text}" if path else text))
+        """Note one mistake; the same one twice counts once, as long as there are few."""
+        if len(self._found) < MAX_PROBLEMS:
+            self._found.add((line, f"{path}: {text}" if path else text))
+        else:
+            self._others += 1
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._found) + self._others
 
     def raise_any(self) -> None:
         """Raise all of them, in the order of their lines.
@@ -77,9 +88,10 @@ class Problems:
             ConfigError: there was one.
         """
         if self._found:
-            raise ConfigError(
-                *(f"{self.file}:{line}: {text}" for line, text in sorted(self._found))
-            )
+            told = [f"{self.file}:{line}: {text}" for line, text in sorted(self._found)]
+            if self._others:
+                told.append(f"{self.file}: and {self._others} more")
+            raise ConfigError(*told)
 
 
 def parse(data: bytes, problems: Problems) -> Node:
@@ -156,7 +168,7 @@ class _Builder:
             return Node(self._entries(raw, path, depth), line, path)
         if isinstance(raw, yaml.SequenceNode):
             items = [
-                self.build(item, item.start_mark.line + 1, f"{path}[{index}]", depth + 1)
+                self.build(item, item.start_mark.line + 1, _short(f"{path}[{index}]"), depth + 1)
                 for index, item in enumerate(raw.value)
             ]
             return Node(items, line, path)
@@ -191,7 +203,12 @@ class _Builder:
 
 def _join(path: str, key: str) -> str:
     shown = key if re.fullmatch(r"[\w.-]{1,60}", key) else quoted(key)
-    return f"{path}.{shown}" if path else shown
+    return _short(f"{path}.{shown}") if path else shown
+
+
+def _short(path: str) -> str:
+    """The end of a long *path*; every value keeps its own, and a path grows as they nest."""
+    return path if len(path) <= MAX_PATH_CHARS else f"…{path[1 - MAX_PATH_CHARS :]}"
 
 
 def substitute(text: str, environ: Mapping[str, str]) -> tuple[str, list[str]]:

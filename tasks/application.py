@@ -13,6 +13,7 @@ from pipeline.organism_file import load_organism
 from tasks.broker import broker_settings
 from tasks.handler_task import register_handlers
 from tasks.names import VARIABLE
+from tasks.pulse import show_pulse
 from tasks.worker_hooks import supervise
 
 
@@ -50,4 +51,5 @@ def app_from_environment() -> Celery:
     app = create_app(organism)
     app.set_current()
     supervise(app, organism)
+    show_pulse(app, organism)
     return app

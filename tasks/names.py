@@ -4,6 +4,8 @@ from pipeline.organism import Organism
 
 #: Names the organism's file for whoever starts Celery's own command.
 VARIABLE = "ORGANISM"
+#: Names the file that a worker's main process touches while it gets around.
+HEARTBEAT_VARIABLE = "PUMP_HEARTBEAT_FILE"
 #: The executor, as listeners and `CPU_EXECUTORS` name it.
 EXECUTOR = "celery"
 

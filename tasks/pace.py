@@ -1,7 +1,7 @@
 """How long handlers take, and how many of them one message may carry."""
 
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, sqrt
 
 #: Most dispatches of one message: beyond it there is little left to save, and much to run again.
 MAX_BATCH = 100
@@ -49,7 +49,10 @@ class Pace:
         self._durations: dict[str, _Durations] = {}
 
     def observe(self, listener: str, duration_s: float) -> None:
-        """A handler ran for so long."""
+        """A handler ran for so long, as whoever ran it says."""
+        if not 0 <= duration_s < inf:
+            # One that is no duration would stay in the mean for ever.
+            return
         durations = self._durations.get(listener)
         if durations is None:
             durations = self._durations[listener] = _Durations()

@@ -3,6 +3,7 @@
 from typing import Any
 
 from celery import Celery, signals
+from kombu.exceptions import KombuError
 from kombu.transport.virtual import Channel
 
 from pipeline.organism import Organism
@@ -87,6 +88,6 @@ def _batch_in(message: Any) -> str:
     """The batch a message names; empty if it is no message of ours."""
     try:
         (batch_ids,), *_ = message.payload
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, KombuError):
         return ""
     return batch_ids if isinstance(batch_ids, str) else ""

@@ -12,9 +12,12 @@ from multiprocessing import AuthenticationError
 from multiprocessing.connection import wait
 from typing import Any
 
-import msgspec
-
-from backends.errors import BackendClosedError, BackendError, BackendUnavailableError
+from backends.errors import (
+    BackendClosedError,
+    BackendError,
+    BackendUnavailableError,
+    CodecError,
+)
 from backends.manager.wire import (
     HANDSHAKE_TIMEOUT_S,
     Channel,
@@ -196,7 +199,7 @@ class _Line:
         self._give_back(channel)
         try:
             return decode_reply(frame)
-        except msgspec.DecodeError as exc:
+        except CodecError as exc:
             raise BackendError(f"the store at {self.address} sent no reply: {exc}") from exc
 
     def check_open(self) -> None:

@@ -8,9 +8,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from threading import Event, Lock, Thread, current_thread
 
-import msgspec
-
-from backends.errors import BackendError
+from backends.errors import BackendError, CodecError
 from backends.manager.wire import (
     MAX_REQUEST_BYTES,
     Address,
@@ -132,7 +130,7 @@ class StoreServer:
                 channel.send(self._reply(channel.receive(MAX_REQUEST_BYTES)))
         except EOFError:
             return
-        except (OSError, AuthenticationError, AssertionError, msgspec.DecodeError) as exc:
+        except (OSError, AuthenticationError, AssertionError, CodecError) as exc:
             log.info("client dismissed", extra={"action": "dismiss", "error": str(exc)})
         finally:
             with self._lock:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from backends import errors
+from backends.codec import decoded
 from backends.protocol import SlotRecord
 from backends.store import Terms
 
@@ -150,6 +151,15 @@ OPERATIONS = {
     "counts": _reads(),
 }
 
+#: What a server may say went wrong.
+_ERRORS = {
+    name: found
+    for name, found in vars(errors).items()
+    if isinstance(found, type) and issubclass(found, errors.BackendError)
+}
+#: Characters of a name, and of an error's text, that are repeated.
+_SHOWN_CHARS, _MAX_ERROR_CHARS = 100, 1000
+
 _encoder = msgspec.msgpack.Encoder()
 _request_decoder: msgspec.msgpack.Decoder[tuple[str, msgspec.Raw]] = msgspec.msgpack.Decoder(
     tuple[str, msgspec.Raw]
@@ -168,13 +178,13 @@ def decode_request(frame: bytes) -> tuple[str, Operation, tuple[Any, ...]]:
     """The name, the operation and its arguments.
 
     Raises:
-        msgspec.DecodeError: the frame is no request.
+        CodecError: the frame is no request.
     """
-    name, arguments = _request_decoder.decode(frame)
+    name, arguments = decoded(_request_decoder, frame, "a request")
     operation = OPERATIONS.get(name)
     if operation is None:
-        raise msgspec.DecodeError(f"no operation is called {name!r}")
-    return name, operation, operation.arguments.decode(arguments)
+        raise errors.CodecError(f"no operation is called {name[:_SHOWN_CHARS]!r}")
+    return name, operation, decoded(operation.arguments, arguments, "a request")
 
 
 def encode_result(result: object) -> bytes:
@@ -192,10 +202,9 @@ def decode_reply(frame: bytes) -> Any:
 
     Raises:
         BackendError: the request failed; of the class the server named.
-        msgspec.DecodeError: the frame is no reply.
+        CodecError: the frame is no reply.
     """
-    error_name, result = _reply_decoder.decode(frame)
+    error_name, result = decoded(_reply_decoder, frame, "a reply")
     if error_name is None:
         return result
-    error_class = getattr(errors, error_name, errors.BackendError)
-    raise error_class(result)
+    raise _ERRORS.get(error_name, errors.BackendError)(str(result)[:_MAX_ERROR_CHARS])

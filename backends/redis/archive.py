@@ -16,7 +16,7 @@ import msgspec
 from msgspec import structs
 
 from backends import chains
-from backends.codec import Codec
+from backends.codec import Codec, decoded
 from backends.errors import BackendError, CodecError, LetterNotFoundError
 from backends.mailbox import Answer, Hop, Letter
 from backends.protocol import BackendConfig
@@ -27,6 +27,16 @@ from backends.redis.scripts import script_text
 
 #: Fields of one hash asked for at once, so that Redis serves others between.
 _SCAN = 1000
+
+
+class _Scope(msgspec.Struct, frozen=True, array_like=True):
+    """The beginning of an open scope, as our scripts keep it."""
+
+    units: int
+    parent: str
+
+
+_scopes = msgspec.msgpack.Decoder(_Scope)
 
 
 class Worker(NamedTuple):
@@ -226,25 +236,29 @@ class Archive:
     def _conversation(self, name: bytes, moment: float, is_open: bool) -> Conversation:  # noqa: FBT001 - private, and read from an index
         found = Conversation(unescape(name), is_open)
         for key, value in self._fields(name):
-            kind, rest = key[:1], unescape(key[1:])
-            if kind == b"h":
-                # Empty where no handler ran; and one that is not ours tells nothing.
-                with suppress(CodecError):
-                    found.hops.append(self._records.open_hop(rest, value))
-            elif kind == b"t":
-                found.threads += 1
-            elif kind == b"s":
-                units, parent = msgspec.msgpack.decode(value)[:2]
-                # An open scope below another is one unit of it, and no message.
-                found.in_flight += units - (1 if parent else 0)
-            elif kind == b"r":
-                found.answers[rest] = self._answer(rest, value)
+            # What is not ours is left out; the rest is shown all the same.
+            with suppress(CodecError, UnicodeDecodeError):
+                self._add(found, key[:1], unescape(key[1:]), value)
         found.hops.sort(key=lambda hop: hop.started_at)
         began = found.hops[0].started_at if found.hops else None
         ended = max((hop.started_at + hop.duration_s for hop in found.hops), default=None)
         found.started_at = moment / 1000 if is_open else began
         found.last_at = ended if is_open else moment / 1000
         return found
+
+    def _add(self, found: Conversation, kind: bytes, rest: str, value: bytes) -> None:
+        if kind == b"h":
+            # Empty where no handler ran.
+            if value:
+                found.hops.append(self._records.open_hop(rest, value))
+        elif kind == b"t":
+            found.threads += 1
+        elif kind == b"s":
+            scope = decoded(_scopes, value, "a scope")
+            # An open scope below another is one unit of it, and no message.
+            found.in_flight += scope.units - (1 if scope.parent else 0)
+        elif kind == b"r":
+            found.answers[rest] = self._answer(rest, value)
 
     def _answer(self, scope: str, record: bytes) -> Answer | None:
         """None where there is none, or one that is not ours: others are shown all the same."""

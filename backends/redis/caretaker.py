@@ -104,6 +104,10 @@ class Caretaker:
             except BackendError as exc:
                 self._contact.lost(exc, since=started)
                 pause_s = min(self._terms.beat_s, 1.0)
+            except Exception:
+                # The lease is worth more than whatever this was.
+                log.exception("supervision failed", extra={"action": "beat"})
+                pause_s = self._terms.beat_s
 
     def _tick(self) -> float:
         """One beat and one sweep; seconds until the next."""

@@ -5,6 +5,7 @@ Synchronous, one connection, used from one thread.
 
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -32,6 +33,8 @@ from backends.redis.streams import (
 from backends.terms import Terms
 
 log = logging.getLogger(__name__)
+
+_PROCESS = re.compile(rb"[0-9]{1,10}")
 
 
 class Batch(NamedTuple):
@@ -114,6 +117,8 @@ class LedgerClient:
 
     def claim(self, owner: str, batch_ids: str) -> list[tuple[str, Dispatch]]:
         """Take a batch for *owner* (`worker/process`), but what is done or another's."""
+        if not ids_in(batch_ids):
+            return []
         records = self._run("claim", owner, self.terms.lease_ms, escape(batch_ids))
         opened = (
             (dispatch_id, self._opened(dispatch_id, record) if record else None)
@@ -155,8 +160,11 @@ class LedgerClient:
             BackendUnavailableError: Redis does not answer.
         """
         with translated(self.contact.where):
-            owners = [owner.decode() for owner in self._client.hvals(f"{self._prefix}l:claims")]
-        return {int(owner[len(worker) + 1 :]) for owner in owners if owner.startswith(f"{worker}/")}
+            owners = self._client.hvals(f"{self._prefix}l:claims")
+        mine = f"{worker}/".encode()
+        found = {owner.removeprefix(mine) for owner in owners if owner.startswith(mine)}
+        # What is none of ours must not keep us from looking after our own.
+        return {int(process) for process in found if _PROCESS.fullmatch(process)}
 
     def bury(self, worker: str, dead: Mapping[int, str], *, is_counted: bool = True) -> int:
         """Put back what *dead* processes of a live worker had claimed; how much that was.

@@ -339,6 +339,7 @@ class RedisMailbox:
         except BackendClosedError:
             raise
         except (BackendError, KeyError, ValueError) as exc:
+            # A BackendError too: our script may find nonsense in what the entry points to.
             log.error(  # noqa: TRY400 - a forged record needs no traceback of ours
                 "record refused", extra={"action": "quarantine", "reason": str(exc)}
             )

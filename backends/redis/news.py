@@ -81,13 +81,15 @@ class News:
         """What a script tells: kind, subject and answer in turn.
 
         Raises:
-            CodecError: an answer is not ours.
-            UnicodeDecodeError: nor is its subject.
+            CodecError: an answer, or its subject, is not ours.
         """
         effects = Effects([], [], [])
         rows = iter(news)
         for kind, subject, record in zip(rows, rows, rows, strict=True):
-            name = unescape(subject)
+            try:
+                name = unescape(subject)
+            except UnicodeDecodeError as exc:
+                raise CodecError("news are of a subject that is not UTF-8") from exc
             if kind == b"answered":
                 effects.answered.append((name, self._records.open_answer(name, record)))
             elif kind == b"closed":
@@ -148,7 +150,7 @@ class News:
     def _tell(self, news: list[bytes]) -> None:
         try:
             self.on_news(self.effects(news))
-        except (CodecError, UnicodeDecodeError) as exc:
+        except CodecError as exc:
             log.error(  # noqa: TRY400 - a forged record needs no traceback of ours
                 "record refused", extra={"action": "quarantine", "reason": str(exc)}
             )

@@ -4,8 +4,7 @@ from typing import TypeVar
 
 import msgspec
 
-from backends.codec import Codec
-from backends.errors import CodecError
+from backends.codec import Codec, decoded
 from backends.mailbox import Answer, Envelope, Hop, Letter
 
 
@@ -112,7 +111,4 @@ class Records:
 
 
 def _decoded(decoder: msgspec.msgpack.Decoder[T], body: bytes) -> T:
-    try:
-        return decoder.decode(body)
-    except msgspec.MsgspecError as exc:
-        raise CodecError(f"a record can't be decoded: {exc}") from exc
+    return decoded(decoder, body, "a record")

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from backends.codec import decoded
 from backends.errors import CodecError
 from backends.mailbox import Envelope, Returned
 from backends.redis.keys import unescape
@@ -14,6 +15,8 @@ from backends.redis.records import Records
 MAX_QUARANTINED, MAX_QUARANTINED_BYTES = 1000, 4096
 
 Fields = Mapping[bytes, bytes]
+
+_histories = msgspec.msgpack.Decoder(list[tuple[str, str]])
 
 
 def message_of(records: Records, fields: Fields) -> Envelope | Returned:
@@ -31,8 +34,10 @@ def message_of(records: Records, fields: Fields) -> Envelope | Returned:
             return Returned(dispatch_id, outcome.envelope, outcome.body, outcome.hop)
         dispatch = records.open_dispatch(dispatch_id, fields[b"x"])
         reason, history = fields[b"y"].decode(), history_of(fields[b"h"])
-    except (KeyError, UnicodeDecodeError) as exc:
-        raise CodecError(f"a stream entry is of no known kind: {exc!r}") from exc
+    except KeyError as exc:
+        raise CodecError(f"a stream entry is of no known kind: it has no {exc}") from exc
+    except UnicodeDecodeError as exc:
+        raise CodecError("a stream entry's id or reason is not UTF-8") from exc
     return Returned(dispatch_id, dispatch.envelope, None, None, reason, history)
 
 
@@ -52,8 +57,8 @@ def history_of(raw: bytes) -> list[tuple[str, float]]:
     """Each death of a dispatch: the process, and when in seconds since the epoch."""
     if not raw:
         return []
+    rows = decoded(_histories, raw, "a history")
     try:
-        rows = msgspec.msgpack.decode(raw, type=list[tuple[str, str]])
-    except msgspec.MsgspecError as exc:
-        raise CodecError(f"a history can't be decoded: {exc}") from exc
-    return [(owner, int(moment) / 1000) for owner, moment in rows]
+        return [(owner, int(moment) / 1000) for owner, moment in rows]
+    except (ValueError, OverflowError) as exc:
+        raise CodecError("a history can't be decoded: it tells no moment") from exc

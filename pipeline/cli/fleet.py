@@ -10,7 +10,7 @@ from uuid import uuid4
 from pipeline.errors import ConfigError
 from pipeline.imports import hidden_modules
 from pipeline.organism import Organism
-from tasks.names import EXECUTOR, VARIABLE
+from tasks.names import EXECUTOR, HEARTBEAT_VARIABLE, VARIABLE
 
 #: Celery's advice against running as root is about pickle, which no worker of ours accepts.
 _NO_ADVICE = "ignore:You're running the worker with superuser privileges"
@@ -53,6 +53,9 @@ def worker_command(organism: Organism, *, concurrency: int | None, loglevel: str
     return command if concurrency is None else [*command, "-c", str(concurrency)]
 
 
-def worker_environment(file: Path) -> dict[str, str]:
-    """Our environment, with the organism's file for Celery's command."""
-    return {**os.environ, VARIABLE: str(file.absolute())}
+def worker_environment(file: Path, heartbeat_file: Path | None = None) -> dict[str, str]:
+    """Our environment, with what Celery's command can't be told otherwise."""
+    more = {VARIABLE: str(file.absolute())}
+    if heartbeat_file is not None:
+        more[HEARTBEAT_VARIABLE] = str(heartbeat_file.absolute())
+    return {**os.environ, **more}

@@ -11,6 +11,7 @@ import click
 
 from backends.redis.connection import connect, disconnect
 from pipeline.errors import ConfigError
+from pipeline.heartbeat import Heartbeat
 from pipeline.organism import Organism
 from pipeline.organism_file import ConfigWarning, load_organism
 
@@ -46,6 +47,27 @@ def organism_argument(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, file=find_file(argument or option), **kwargs)
 
     return with_file
+
+
+heartbeat_option = click.option(
+    "--heartbeat-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="PATH",
+    help="Touched every second while this process gets around; for probes.",
+)
+
+
+def clear_heartbeat(path: Path | None) -> None:
+    """See to it that *path* can be written, and that none is left of a former process.
+
+    Raises:
+        BadParameter: it can't.
+    """
+    try:
+        Heartbeat(path).clear()
+    except OSError as exc:
+        text = f"{path}: {exc.strerror}"
+        raise click.BadParameter(text, param_hint="--heartbeat-file") from exc
 
 
 def find_file(given: Path | None) -> Path:

@@ -19,10 +19,11 @@ from pipeline.cli.endpoints import (
 from pipeline.cli.interrupts import INTERRUPTED, Interrupts
 from pipeline.cli.jsonl import PayloadReader
 from pipeline.cli.logs import configure_logging
-from pipeline.cli.options import load, organism_argument
+from pipeline.cli.options import clear_heartbeat, heartbeat_option, load, organism_argument
 from pipeline.cli.reporting import Report, counted, say
 from pipeline.cli.stream import Stream, max_line_bytes
 from pipeline.errors import UnknownListenerError
+from pipeline.heartbeat import LoopHeartbeat
 from pipeline.organism import Organism
 from pipeline.pump import StreamPump
 from pipeline.roster import Roster
@@ -40,6 +41,7 @@ MAX_NAMES_LISTED = 10
 @click.option("--output", "sink", metavar="OUT", help="The answers; - is stdout, the default.")
 @click.option("--json", "as_json", is_flag=True, help="Report errors and the sum as JSON objects.")
 @click.option("-v", "--verbose", is_flag=True, help="Log what happens; show handlers' tracebacks.")
+@heartbeat_option
 def run(  # noqa: PLR0913 - one argument an option
     *,
     file: Path,
@@ -48,6 +50,7 @@ def run(  # noqa: PLR0913 - one argument an option
     sink: str | None,
     as_json: bool,
     verbose: bool,
+    heartbeat_file: Path | None,
 ) -> int:
     """Run an organism: on lines of JSON, or until it is interrupted.
 
@@ -68,29 +71,34 @@ def run(  # noqa: PLR0913 - one argument an option
         raise click.UsageError("--input, --output and --json need --to")
     configure_logging(is_verbose=verbose, hides_failures=to is not None)
     organism = load(file)
+    clear_heartbeat(heartbeat_file)
+    heartbeat = LoopHeartbeat(heartbeat_file)
     if to is None:
-        return _serve(organism)
+        return _serve(organism, heartbeat)
     report = Report(as_json=as_json, is_verbose=verbose)
-    return _stream(organism, to, source or STANDARD, sink or STANDARD, report=report)
+    ends = (source or STANDARD, sink or STANDARD)
+    return _stream(organism, to, ends, report=report, heartbeat=heartbeat)
 
 
-def _serve(organism: Organism) -> int:
+def _serve(organism: Organism, heartbeat: LoopHeartbeat) -> int:
     """Run until interrupted."""
-    interrupts = asyncio.run(_in_pump(StreamPump(organism), _Service(organism)))
+    interrupts = asyncio.run(_in_pump(StreamPump(organism), _Service(organism), heartbeat))
     return OK if interrupts == 1 else INTERRUPTED
 
 
-def _stream(organism: Organism, to: str, source: str, sink: str, *, report: Report) -> int:
-    """Run every line of *source* through the listener *to*."""
+def _stream(
+    organism: Organism, to: str, ends: tuple[str, str], *, report: Report, heartbeat: LoopHeartbeat
+) -> int:
+    """Run every line of *ends*' first through the listener *to*, its answer to the second."""
     reader = payload_reader(organism, to, "--to")
-    with _endpoints(source, sink, max_line_bytes(organism)) as (lines, answers):
+    with _endpoints(*ends, max_line_bytes(organism)) as (lines, answers):
         pump = StreamPump(organism)
         is_shown = not (lines.is_terminal or answers.is_terminal)
         with report.progress(lines.size, is_shown=is_shown):
             job = Stream(pump, to, reader=reader, source=lines, sink=answers, report=report)
             if lines.is_terminal:
                 report.note("Type a JSON object a line; Ctrl-D ends.")
-            interrupts = asyncio.run(_in_pump(pump, job))
+            interrupts = asyncio.run(_in_pump(pump, job, heartbeat))
     report.finish(is_interrupted=bool(interrupts))
     if interrupts:
         return INTERRUPTED
@@ -164,7 +172,7 @@ class _Service:
         self._interrupted.set()
 
 
-async def _in_pump(pump: StreamPump, work: _Work) -> int:
+async def _in_pump(pump: StreamPump, work: _Work, heartbeat: LoopHeartbeat) -> int:
     """Start *pump*, run *work*, shut down; how many times that was interrupted.
 
     The first interrupt drains, or gives up starting; the second cancels everything.
@@ -183,8 +191,9 @@ async def _in_pump(pump: StreamPump, work: _Work) -> int:
 
     with Interrupts(drain, task.cancel) as interrupts:
         try:
-            async with pump:
+            async with heartbeat, pump:
                 has_begun = True
+                heartbeat.start()
                 await work.run()
         except asyncio.CancelledError:
             if not interrupts.count:

@@ -1,5 +1,6 @@
 """How moments, durations and tables look, the same in every command that shows them."""
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -13,20 +14,22 @@ from rich.text import Text
 #: Milliseconds below which a duration is told in them.
 _MS_BELOW = 1000
 _MINUTE_S, _HOUR_S = 60, 3600
+#: The years 2 to 9998, whatever the time zone.
+_FIRST_S, _LAST_S = -62_100_000_000, 253_300_000_000
 
 
 def local_time(moment: float | None) -> str:
-    """Seconds since the epoch as local time; a dash for none."""
-    if moment is None:
-        return "-"
-    return datetime.fromtimestamp(moment, UTC).astimezone().strftime("%m-%d %H:%M:%S")
+    """Seconds since the epoch as local time; a dash for none, and for what is no moment."""
+    then = _moment(moment)
+    return "-" if then is None else then.astimezone().strftime("%m-%d %H:%M:%S")
 
 
 def short_time(moment: float | None) -> str:
     """The same where room is scarce: the time of a moment today, the date of an earlier one."""
-    if moment is None:
+    found = _moment(moment)
+    if found is None:
         return "-"
-    then, now = (datetime.fromtimestamp(each, UTC).astimezone() for each in (moment, time.time()))
+    then, now = found.astimezone(), datetime.fromtimestamp(time.time(), UTC).astimezone()
     return then.strftime("%H:%M:%S" if then.date() == now.date() else "%b %d")
 
 
@@ -36,10 +39,17 @@ def iso_time(moment: float | None) -> str | None:
     >>> iso_time(0.5)
     '1970-01-01T00:00:00.500Z'
     """
-    if moment is None:
+    then = _moment(moment)
+    if then is None:
         return None
-    text = datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
+    return then.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    """None too for what lies beyond all calendars: it was read from somebody's record."""
+    if seconds is None or not _FIRST_S <= seconds <= _LAST_S:
+        return None
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def duration(seconds: float) -> str:
@@ -48,6 +58,8 @@ def duration(seconds: float) -> str:
     >>> duration(0.00042), duration(0.0215), duration(2.5), duration(125)
     ('0.4 ms', '22 ms', '2.5 s', '2 min 5 s')
     """
+    if not math.isfinite(seconds):
+        return "-"
     ms = seconds * 1000
     if ms < _MS_BELOW:
         return f"{ms:.1f} ms" if ms < 10 else f"{ms:.0f} ms"  # noqa: PLR2004 - two digits

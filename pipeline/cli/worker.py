@@ -8,7 +8,7 @@ from typing import NoReturn
 import click
 
 from pipeline.cli.fleet import check_fleet, worker_command, worker_environment
-from pipeline.cli.options import load, organism_argument
+from pipeline.cli.options import clear_heartbeat, heartbeat_option, load, organism_argument
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -30,7 +30,10 @@ LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
     show_default=True,
     help="What is logged.",
 )
-def worker(*, file: Path, concurrency: int | None, loglevel: str) -> NoReturn:
+@heartbeat_option
+def worker(
+    *, file: Path, concurrency: int | None, loglevel: str, heartbeat_file: Path | None
+) -> NoReturn:
     """Run the organism's cpu_bound handlers, as one Celery worker of its fleet.
 
     The organism must have backend.type: redis. Every mistake in it is printed, then the
@@ -43,8 +46,9 @@ def worker(*, file: Path, concurrency: int | None, loglevel: str) -> NoReturn:
     """
     organism = load(file)
     check_fleet(organism, file)
+    clear_heartbeat(heartbeat_file)
     command = worker_command(organism, concurrency=concurrency, loglevel=loglevel)
     sys.stdout.flush()
     sys.stderr.flush()
     # The same process: whoever supervises this command supervises the worker.
-    os.execve(command[0], command, worker_environment(file))  # noqa: S606 - no shell is wanted
+    os.execve(command[0], command, worker_environment(file, heartbeat_file))  # noqa: S606 - no shell is wanted

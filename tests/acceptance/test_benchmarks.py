@@ -24,7 +24,7 @@ EXPECTED: dict[str, list[tuple[int, set[str]]]] = {
         (answers, {"efficiency", "of what others left", "others, %", "CPU µs each"})
         for answers in (100, 10)
     ],
-    "mixed": [(60, {"p50 ms of 1 ms", "p99 ms of 1 ms", "p50 ms of 200 ms"})],
+    "mixed": [(60, {"p50 ms of 1 ms", "p99 ms of 1 ms", "p50 ms of 200 ms", "others, %"})],
 }
 
 

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 
@@ -15,6 +16,7 @@ from backends.errors import BackendError
 from backends.mailbox import Effects, Gathering, Mailbox, Opened, Opening, Settlement
 from backends.protocol import Backend
 from backends.redis.mailbox import RedisMailbox
+from backends.redis.records import Dispatch, Records
 from backends.terms import Terms
 from tests.conformance.mailbox_contract import (
     MAX_SLOTS,
@@ -166,6 +168,33 @@ class TestRedisMailbox(RedisMailboxContract):
         assert redis_client.xlen(f"{redis_prefix}s:inbox") == 0
         assert redis_client.hkeys(f"{redis_prefix}l:dispatches") == [work.id.encode()]
         assert mailbox.open_conversations == 1
+
+    async def test_nonsense_in_redis_stops_no_pump(
+        self,
+        mailbox: Mailbox,
+        config: BackendConfig,
+        redis_client: redis.Redis,
+        redis_prefix: str,
+    ) -> None:
+        """A history without end, a name that is no text: set aside, and it goes on reading.
+
+        A scatter without its count is none that is finished, and is dropped.
+        """
+        inbox = f"{redis_prefix}s:inbox"
+        records = Records(Codec(keys=self.signing_keys, realm=config.redis_prefix))
+        record = records.dispatch("d", Dispatch(envelope("m"), "f"))
+        history = msgspec.msgpack.encode([("w/1", "9" * 400)])
+        redis_client.hset(f"{redis_prefix}v:x", "gx", "no count")
+        forged: list[dict[str, str | bytes]] = [
+            {"i": "d", "x": record, "y": "killed", "h": history},
+            {"g": "x", "c": "x"},
+            {"g": b"\xff", "c": "x"},
+        ]
+        for fields in forged:
+            redis_client.xadd(inbox, fields)  # type: ignore[arg-type]
+        await mailbox.open(opening())
+        assert await self.take_envelope(mailbox) == envelope("m-c")
+        assert redis_client.llen(f"{redis_prefix}l:quarantine") == len(forged) - 1
 
     async def test_what_is_none_of_ours_is_set_aside(
         self, mailbox: Mailbox, redis_client: redis.Redis, redis_prefix: str

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import uuid4
 
+import msgspec
 import pytest
 import redis
 
 from backends import BackendConfig
 from backends.errors import LetterNotFoundError
+from backends.mailbox import Hop
 from backends.redis.archive import Archive
+from backends.redis.records import Records
 from pipeline import HandlerMetadata, HandlerResponse, StreamPump
 from pipeline.errors import HandlerError
 from pipeline.organism import Listener, Organism
@@ -124,6 +127,26 @@ async def test_who_is_alive(organism: Organism, archive: Archive) -> None:
         assert archive.pumps() == 1
         assert archive.workers() == []
     assert archive.pumps() == 0
+
+
+def test_what_is_none_of_ours_is_left_out(
+    organism: Organism, archive: Archive, redis_client: redis.Redis
+) -> None:
+    """The rest is shown all the same."""
+    prefix = organism.backend.redis_prefix
+    redis_client.zadd(f"{prefix}i:open", {"c": 1})
+    hop = Hop("h", "to", "from", "t", "chain", "T", "host:1", 1, 1.0, 1.0)
+    fields: dict[bytes, bytes] = {
+        b"hgood": Records(codec_of(organism)).hop("good", hop),
+        b"hbad": b"\x9b" + b"\xa1\xff" * 11,
+        b"sgood": msgspec.msgpack.encode([3, "", "", 0, "pump", 0]),
+        b"sbad": b"\xc1",
+        b"r\xff": b"",
+        b"tthread": b"",
+    }
+    redis_client.hset(f"{prefix}v:c", mapping=fields)  # type: ignore[arg-type]
+    (found,) = archive.conversations(10)
+    assert (found.hops, found.in_flight, found.threads, found.answers) == ([hop], 3, 1, {})
 
 
 def test_what_is_not_kept(archive: Archive) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 
@@ -169,6 +170,41 @@ def test_a_forged_dispatch_keeps_back_no_other(
     assert not redis_client.exists(f"{prefix}l:published")
     assert redis_client.llen(f"{prefix}l:quarantine") == 1
     ledger.close()
+
+
+_ENCODED = msgspec.msgpack.encode(DISPATCH)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [_ENCODED.replace(b"\xa1m", b"\xa1\xff"), b"\x93" + _ENCODED[1:] + b"\x91" * 10_000],
+    ids=["not UTF-8", "deep"],
+)
+def test_a_damaged_record_keeps_no_neighbour_claimed(
+    ledger: LedgerClient, config: BackendConfig, redis_client: redis.Redis, body: bytes
+) -> None:
+    """It is refused like a forged one; what was claimed with it is handed out."""
+    ledger.record("good", "a", DISPATCH, "")
+    redis_client.hset(f"{config.redis_prefix}l:dispatches", "bad", b"a\n\x01\x00" + body)
+    assert ledger.claim("w/1", "bad good") == [("good", DISPATCH)]
+    assert redis_client.hkeys(f"{config.redis_prefix}l:claims") == [b"good"]
+    assert redis_client.hkeys(f"{config.redis_prefix}l:dispatches") == [b"good"]
+
+
+@pytest.mark.parametrize("batch_ids", ["", " ", "   "])
+def test_a_batch_of_nothing_claims_nothing(ledger: LedgerClient, batch_ids: str) -> None:
+    assert ledger.claim("w/1", batch_ids) == []
+
+
+def test_claims_that_are_none_hide_no_dead_process(
+    ledger: LedgerClient, config: BackendConfig, redis_client: redis.Redis
+) -> None:
+    """Who looks for the processes of one worker passes over what nobody of ours wrote."""
+    ledger.record("d", "a", DISPATCH, "")
+    assert ledger.claim("w/17", "d")
+    forged = {"x": b"\xff", "y": "w/", "z": "w/nobody", "q": "w/" + "9" * 5000}
+    redis_client.hset(f"{config.redis_prefix}l:claims", mapping=forged)  # type: ignore[arg-type]
+    assert ledger.processes_at_work("w") == {17}
 
 
 def test_a_record_of_another_place_is_forged(

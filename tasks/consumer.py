@@ -1,0 +1,66 @@
+"""Celery's consumer, made to outlive messages that Celery or kombu can't make sense of.
+
+Theirs ends the worker's main process over an entry of the queue that is no message, or a message
+whose headers are not what they expect; each worker would take the next such one, and end as well.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from celery.worker.consumer import Consumer as CelerysConsumer
+
+log = logging.getLogger(__name__)
+
+
+class RefusedMessageError(ConnectionResetError):
+    """What came from the broker can't be handled.
+
+    To Celery it is a lost connection: it connects anew, and so forgets what the message had half
+    begun, such as a place in the pool. What is ours among the rest the ledger publishes again.
+    """
+
+
+class Consumer(CelerysConsumer):  # type: ignore[misc]  # celery has no types
+    """Takes messages for one worker."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.loop: Callable[..., None] = self._refusing(self.loop)
+
+    def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
+        """What is done with each message; one that fails is taken out of the queue."""
+        handle = super().create_task_handler(*args, **options)
+
+        def on_message(message: Any) -> None:
+            try:
+                handle(message)
+            except self._known_errors():
+                raise
+            except Exception as exc:
+                # Rejected first: a broker that keeps what is unacknowledged would send it again.
+                message.reject_log_error(log, self.connection_errors)
+                raise _refused(exc) from exc
+
+        return on_message
+
+    def _refusing(self, loop: Callable[..., None]) -> Callable[..., None]:
+        def run(*args: Any) -> None:
+            try:
+                loop(*args)
+            except self._known_errors():
+                raise
+            except Exception as exc:
+                raise _refused(exc) from exc
+
+        return run
+
+    def _known_errors(self) -> tuple[type[Exception], ...]:
+        """What Celery recovers from by itself."""
+        return (*self.connection_errors, *self.channel_errors)
+
+
+def _refused(exc: Exception) -> RefusedMessageError:
+    # Without its text or a traceback: both may repeat what stood in the message.
+    log.error("message refused", extra={"action": "refuse", "reason": type(exc).__name__})
+    return RefusedMessageError("a message was refused")

@@ -1,0 +1,151 @@
+"""What the files of `deploy/` start, started by their own words."""
+
+import base64
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.acceptance.fleets import PUMP, environment, pump, started, write_sums
+from tests.deploy.files import DEPLOY, FILLED, UNITS, composed, unit, variables
+from tests.deploy.probing import READY
+from tests.servers import RedisServer, free_port, require_redis
+from tests.waiting import eventually
+
+LONG_S = 60.0
+
+
+@pytest.fixture
+def composed_redis(tmp_path: Path) -> Iterator[str]:
+    """The URL of a Redis started by the compose file's own command, in folders of the test's."""
+    shell, flags, script = composed()["services"]["redis"]["command"]
+    port = free_port()
+    places = {"/etc/redis": DEPLOY / "redis", "/run/redis": tmp_path / "run", "/data": tmp_path}
+    (tmp_path / "run").mkdir()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "redis-server").symlink_to(require_redis())
+    for place, path in places.items():
+        script = script.replace(place, str(path))
+    # Last, so that they win: what a container has to itself.
+    own = (
+        f"printf 'port {port}\\nbind 127.0.0.1\\ndir {tmp_path}\\n' >> {tmp_path}/run/redis.conf\n"
+    )
+    script = script.replace("exec redis-server", f"{own}exec redis-server")
+    process = subprocess.Popen(
+        [shell, flags, script],
+        env=environment(
+            REDIS_PASSWORD=FILLED["REDIS_PASSWORD"],
+            PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        ),
+        stdout=subprocess.DEVNULL,
+    )
+    url = f"redis://:{FILLED['REDIS_PASSWORD']}@127.0.0.1:{port}/0"
+    try:
+        assert eventually(lambda: _answers(url)), process.poll()
+        yield url
+    finally:
+        process.terminate()
+        process.wait(LONG_S)
+
+
+def _answers(url: str) -> bool:
+    with redis.Redis.from_url(url) as client:
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+
+def test_redis_is_as_the_organism_wants_it(composed_redis: str, tmp_path: Path) -> None:
+    """`pump check` misses nothing; nobody gets in without the password, nobody reads it."""
+    write_sums(tmp_path / "o", composed_redis, "x:")
+    done = pump(tmp_path / "o", "check", "organism.yaml", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "warning" not in done.stdout + done.stderr
+    with (
+        redis.Redis.from_url(composed_redis.replace(FILLED["REDIS_PASSWORD"], "no")) as client,
+        pytest.raises(redis.AuthenticationError),
+    ):
+        client.ping()
+    assert (tmp_path / "run" / "redis.conf").stat().st_mode & 0o077 == 0
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = process.read_bytes()
+        except OSError:
+            continue
+        assert b"requirepass" not in words or b"redis-server" not in words
+
+
+def test_units_start_what_they_say(
+    redis_server: RedisServer, redis_prefix: str, tmp_path: Path
+) -> None:
+    """Their own commands and environment run a fleet; SIGTERM to the main process ends each."""
+    organism = write_sums(tmp_path / "o", redis_server.url, redis_prefix)
+    given = variables(DEPLOY / "systemd" / "environment.example")
+    given |= {"ORGANISM": str(organism), "REDIS_URL": redis_server.url}
+    with ExitStack() as stack:
+        commands = {}
+        for path in UNITS:
+            program, *words = shlex.split(unit(path)["ExecStart"])
+            assert program == "/opt/celery-pump/bin/pump"
+            starting = started(tmp_path / "o", *words, program=PUMP, **given)
+            commands[path] = command = stack.enter_context(starting)
+            assert command.says(READY[words[0]]), command.log
+        done = pump(tmp_path / "o", "send", "organism.yaml", "squares", '{"n":4}')
+        assert done.stdout == '{"n":14}\n', done.stderr
+        for path, command in commands.items():
+            assert unit(path)["KillMode"] == "mixed"
+            command.process.send_signal(signal.SIGTERM)
+            assert command.process.wait(float(unit(path)["TimeoutStopSec"])) == 0
+            assert not command.session()
+
+
+def test_flower_asks_for_a_password(
+    redis_server: RedisServer, redis_prefix: str, tmp_path: Path
+) -> None:
+    """Whoever has none sees that it is there, and nothing else."""
+    organism = write_sums(tmp_path / "o", redis_server.url, redis_prefix)
+    service = composed()["services"]["flower"]
+    words = [*service["entrypoint"], *service["command"]]
+    port = free_port()
+    replaced = {"--port=5555": f"--port={port}", "--address=0.0.0.0": "--address=127.0.0.1"}
+    program, *options = [replaced.get(word, word) for word in words[words.index("--") + 1 :]]
+    auth = service["environment"]["FLOWER_BASIC_AUTH"]
+    url = f"http://127.0.0.1:{port}"
+    with started(
+        tmp_path / "o",
+        *options,
+        program=[sys.executable, "-m", program],
+        ORGANISM=str(organism),
+        FLOWER_BASIC_AUTH=auth,
+    ) as command:
+        assert eventually(lambda: _status(f"{url}/healthcheck") == 200, timeout_s=LONG_S), (
+            command.log
+        )
+        assert _status(f"{url}/workers") == 401
+        assert _status(f"{url}/workers", auth) == 200
+        assert auth.partition(":")[2] not in command.log
+
+
+def _status(url: str, auth: str = "") -> int:
+    """What HTTP says; 0 where nobody listens."""
+    request = urllib.request.Request(url)  # noqa: S310 - our own, on loopback
+    if auth:
+        request.add_header("Authorization", f"Basic {base64.b64encode(auth.encode()).decode()}")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - as above
+            return int(answer.status)
+    except urllib.error.HTTPError as exc:
+        exc.close()
+        return exc.code
+    except OSError:
+        return 0

@@ -1,0 +1,332 @@
+"""What pumps may do, and what may be done to them."""
+
+import hypothesis.strategies as st
+from hypothesis.stateful import initialize, precondition, rule
+from msgspec import structs
+
+from backends.mailbox import (
+    Answer,
+    Effects,
+    Envelope,
+    Gathering,
+    Hop,
+    Letter,
+    Opening,
+    Returned,
+    Scatter,
+    Settlement,
+)
+from backends.redis.arguments import dispatch_id_of
+from tests.races.model import DELAYED, INBOX, LEDGER, Token, Told
+from tests.races.scene import StillPump, key_of, skewed
+from tests.races.stage import FINGERPRINT, HOUR_S, Stage, deaf, positions, pumps, skews
+
+answers = st.sampled_from(
+    [None, Answer(False, b"yes"), Answer(False, b"also"), Answer(True, b"no")]
+)
+
+
+def scatter_of(base: Envelope, gather: str, members: list[str] | None) -> list[Scatter]:
+    """One scatter, or none."""
+    if members is None:
+        return []
+    reply_to = structs.replace(base, id=gather, payload=b"", attempt=1)
+    return [
+        Scatter(
+            reply_to,
+            [structs.replace(reply_to, id=name, scope=name, payload=b"p") for name in members],
+        )
+    ]
+
+
+async def applied(pump: StillPump, settlement: Settlement) -> Effects:
+    return await pump.settle(settlement)
+
+
+class PumpRaces(Stage):
+    """Rules about pumps."""
+
+    @initialize(skew=skews)
+    def begin(self, skew: float) -> None:
+        for slot in "AB":
+            self.start(slot, skew if slot == "A" else 0.0)
+        self.let_judge()
+        for _ in range(2):
+            self.open("A", is_deaf=False)
+
+    @rule(slot=pumps, is_deaf=deaf)
+    def open(self, slot: str, *, is_deaf: bool) -> None:
+        """A message from outside, under an id of its sender's."""
+        self.count("open")
+        pump = self.pumps[slot]
+        conversation, scope, key = self.name("c"), self.name("s"), self.name("m")
+        record = self.slot_of(conversation)
+        self.model.open(conversation, scope, key, record.data)
+        pump.asked.add(scope)
+        self.opened.append(scope)
+        envelope = self.envelope(key, self.model.tokens[key])
+        pump.is_deaf = is_deaf
+        with skewed(pump.skew_s):
+            found = self.do(pump.open(Opening([envelope], [record], f"id-{scope}")))
+        pump.is_deaf = False
+        # Sent twice it must not look like somebody else's.
+        assert (found.conversation, found.is_duplicate, found.is_new) == (conversation, False, True)
+        self.arrive(pump, key)
+
+    @rule(slot=pumps, position=positions)
+    def open_again(self, slot: str, position: int) -> None:
+        """The same message id, by whichever pump: it joins what the first one began."""
+        self.count("open_again")
+        pump = self.pumps[slot]
+        scope = self.opened[position % len(self.opened)]
+        root = self.model.roots[scope]
+        stranger = self.name("c")
+        envelope = Envelope(self.name("m"), stranger, scope, "@x.y.to", stranger, "to", "me", b"")
+        with skewed(pump.skew_s):
+            found = self.do(pump.open(Opening([envelope], [self.slot_of(stranger)], f"id-{scope}")))
+        assert found.is_duplicate
+        assert found.conversation == root.conversation
+        assert (found.is_closed, found.answer) == (scope not in self.model.scopes, root.answer)
+        if found.answer is not None:
+            assert pump.answers.setdefault(scope, found.answer) == found.answer
+        if found.is_closed:
+            pump.closed.add(scope)
+        pump.asked.add(scope)
+
+    @precondition(lambda self: self.model.at(INBOX) or self.unseen())
+    @rule(slot=pumps, limit=st.integers(1, 4))
+    def take(self, slot: str, limit: int) -> None:
+        pump = self.pumps[slot]
+        if not self.model.at(INBOX) and not self.unseen(pump):
+            return
+        self.count("take")
+        unseen = self.unseen(pump)
+        with skewed(pump.skew_s):
+            works = self.do(pump.take(limit))
+        assert 0 < len(works) <= limit
+        for work in works:
+            key = key_of(work)
+            token = self.model.tokens[key]
+            assert token.where == INBOX or key in unseen, (key, token)
+            assert isinstance(work, Gathering) == token.is_gather
+            if isinstance(work, Gathering):
+                assert work.answers == self.model.gathered[key]
+            self.model.put(key, pump.pump)
+            pump.hands[key], pump.moves[key] = work, token.moves
+        pump.is_unseeing = bool(self.unseen(pump))
+
+    def unseen(self, only: StillPump | None = None) -> set[str]:
+        """What a pump holds without knowing."""
+        found = set()
+        for pump in [only] if only else self.pumps.values():
+            if pump.is_unseeing:
+                held = self.model.at(pump.pump)
+                found |= {key for key in held if not self.is_holding(pump, key)}
+        return found
+
+    @precondition(lambda self: self.model.at(INBOX))
+    @rule(slot=pumps)
+    def take_is_lost(self, slot: str) -> None:
+        """Entries are handed to a pump, and the answer goes astray."""
+        self.count("take_is_lost")
+        pump = self.pumps[slot]
+        self.do(pump.lose(10_000))
+        self.model.move(INBOX, pump.pump)
+
+    @precondition(lambda self: self.has_work())
+    @rule(
+        position=positions,
+        sends=st.integers(0, 2),
+        members=st.none() | st.integers(0, 3),
+        answer=answers,
+        is_deaf=deaf,
+        is_dead=st.booleans(),
+    )
+    def settle(  # noqa: PLR0913 - a hop may do as many things
+        self,
+        position: int,
+        sends: int,
+        members: int | None,
+        answer: Answer | None,
+        *,
+        is_deaf: bool,
+        is_dead: bool,
+    ) -> None:
+        """A handler is done. Too late, where somebody else was given its message."""
+        pump, key, work = self.pick(position)
+        taken = work.envelope if isinstance(work, Returned) else work
+        base = taken.reply_to if isinstance(taken, Gathering) else taken
+        record = self.slot_of(base.conversation)
+        names = [self.name("m") for _ in range(sends)]
+        scattered = None if members is None else [self.name("m") for _ in range(members)]
+        gather = self.name("g")
+        hop = Hop(key, "to", "me", base.thread_id, base.chain, "T", "here:1", 1, 0.0, 0.0)
+        settlement = Settlement(
+            taken,
+            [record],
+            [structs.replace(base, id=name, payload=b"payload", attempt=1) for name in names],
+            scatter_of(base, gather, scattered),
+            [] if answer is None else [answer],
+            hop,
+            Letter(base, "code", "why", 0.0) if is_dead else None,
+        )
+        is_ours = self.is_holding(pump, key)
+        self.count("settle" if is_ours else "settle_too_late")
+        pump.is_deaf = is_deaf
+        with skewed(pump.skew_s):
+            effects = self.do(applied(pump, settlement))
+            pump.is_deaf = False
+            self.do(pump.settle_down())
+        pump.hear(effects)
+        del pump.hands[key]
+        if not is_ours:
+            assert effects == Effects([], [], [])
+            return
+        self.model.slots[base.conversation].append(record.data)
+        scope = self.model.tokens[key].scope
+        for name in names:
+            self.model.tokens[name] = Token(scope)
+        if scattered is not None:
+            self.model.scatter(scope, gather, scattered)
+        for name in names + (scattered or []):
+            self.arrive(pump, name)
+        if is_dead:
+            self.model.letters.add(key)
+        told = Told()
+        if answer is not None:
+            self.model.answer(scope, answer, told)
+        self.model.end(key, told)
+        if not is_deaf:
+            self.check(pump, effects, told)
+
+    def check(self, pump: StillPump, effects: Effects, told: Told) -> None:
+        mine = pump.asked
+        assert effects.answered == [each for each in told.answered if each[0] in mine]
+        assert effects.closed_scopes == [each for each in told.closed if each in mine]
+        assert effects.closed_conversations == told.ended
+        assert effects.dropped_answers == told.dropped
+
+    @precondition(lambda self: self.has_work(Envelope | Returned))
+    @rule(position=positions, is_deaf=deaf)
+    def defer(self, position: int, *, is_deaf: bool) -> None:
+        """It failed, and is to be tried again later."""
+        pump, key, work = self.pick(position, Envelope | Returned)
+        self.count("defer")
+        envelope = work.envelope if isinstance(work, Returned) else work
+        assert isinstance(envelope, Envelope)
+        is_ours = self.is_holding(pump, key)
+        again = structs.replace(envelope, attempt=envelope.attempt + 1, payload=b"payload")
+        pump.is_deaf = is_deaf
+        with skewed(pump.skew_s):
+            self.do(pump.defer(again, HOUR_S))
+        pump.is_deaf = False
+        del pump.hands[key]
+        if is_ours:
+            self.model.put(key, DELAYED)
+            self.model.tokens[key].attempt = again.attempt
+
+    @precondition(lambda self: self.has_work(Envelope))
+    @rule(position=positions, is_deaf=deaf)
+    def dispatch(self, position: int, *, is_deaf: bool) -> None:
+        """It is for the workers."""
+        pump, key, envelope = self.pick(position, Envelope)
+        self.count("dispatch")
+        assert isinstance(envelope, Envelope)
+        is_ours = self.is_holding(pump, key)
+        pump.is_deaf = is_deaf
+        with skewed(pump.skew_s):
+            self.do(pump.dispatch(envelope, FINGERPRINT))
+        pump.is_deaf = False
+        del pump.hands[key]
+        if is_ours:
+            self.model.put(key, LEDGER)
+            self.runs.tokens[dispatch_id_of(envelope)] = key
+
+    @rule(slot=pumps)
+    def beat(self, slot: str) -> None:
+        """Its timer: the lease, due retries, and what the dead held."""
+        self.count("beat")
+        pump = self.pumps[slot]
+        with skewed(pump.skew_s):
+            self.do(pump.beat())
+        self.sweep()
+
+    @rule(slot=pumps)
+    def read_news(self, slot: str) -> None:
+        self.count("read_news")
+        self.do(self.pumps[slot].read_news())
+
+    @precondition(lambda self: self.model.at(DELAYED))
+    @rule()
+    def retries_fall_due(self) -> None:
+        self.count("retries_fall_due")
+        key = self.facts.key("i:delayed")
+        for member in self.client.zrange(key, 0, -1):
+            self.client.zadd(key, {member: 1})
+        self.due = set(self.model.at(DELAYED))
+
+    @rule(slot=pumps, skew=skews)
+    def kill_pump(self, slot: str, skew: float) -> None:
+        """SIGKILL; another one starts. What it held stays its own until its lease ends."""
+        self.count("kill_pump")
+        pump = self.pumps[slot]
+        self.do(pump.kill())
+        if pump.is_leased:
+            self.dead.append(pump.pump)
+        else:
+            self.model.move(pump.pump, INBOX)
+        self.start(slot, skew)
+
+    @precondition(lambda self: self.dead)
+    @rule(slot=pumps)
+    def a_dead_pumps_lease_ends(self, slot: str) -> None:
+        """Whoever beats next takes over what it held."""
+        self.count("a_dead_pumps_lease_ends")
+        gone = self.dead.pop(0)
+        self.lapse(f"p:{gone}")
+        self.beat(slot)
+        self.model.move(gone, INBOX)
+
+    @rule(slot=pumps)
+    def a_pump_stands_still(self, slot: str) -> None:
+        """For longer than its lease, and goes on as if nothing had been."""
+        self.count("a_pump_stands_still")
+        pump = self.pumps[slot]
+        self.lapse(f"p:{pump.pump}")
+        pump.is_leased = False
+        self.beat("B" if slot == "A" else "A")
+
+    @precondition(lambda self: self.has_work())
+    @rule(position=positions, answer=answers)
+    def come_too_late(self, position: int, answer: Answer | None) -> None:
+        """A pump stood still in the middle of a hop, and goes on with what is another's by now."""
+        self.count("come_too_late")
+        pump, key, _ = self.pick(position)
+        self.a_pump_stands_still("A" if pump is self.pumps["A"] else "B")
+        assert not self.is_holding(pump, key)
+        self.settle(position, 1, 2, answer, is_deaf=False, is_dead=True)
+
+    @precondition(lambda self: not self.due)
+    @rule(slot=pumps)
+    def redis_was_away(self, slot: str) -> None:
+        """Every lease has lapsed meanwhile, and nobody is judged by that."""
+        self.count("redis_was_away")
+        alive = self.facts.key("i:alive")
+        before = sorted(self.facts.tokens())
+        members = dict(self.client.zrange(alive, 0, -1, withscores=True))
+        self.client.zadd(alive, dict.fromkeys(members, 1))
+        seconds, _ = self.client.time()
+        self.let_judge(seconds * 1000)
+        self.do(self.pumps[slot].beat())
+        assert sorted(self.facts.tokens()) == before
+        self.client.zadd(alive, members)
+        self.let_judge()
+
+    @rule(slot=pumps, skew=skews)
+    def stop_pump(self, slot: str, skew: float) -> None:
+        """In good order: what it held is taken by others at once."""
+        self.count("stop_pump")
+        pump = self.pumps[slot]
+        self.do(pump.stop())
+        self.model.move(pump.pump, INBOX)
+        self.start(slot, skew)

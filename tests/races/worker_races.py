@@ -1,0 +1,151 @@
+"""What workers may do, and what may be done to them."""
+
+import hypothesis.strategies as st
+from hypothesis.stateful import precondition, rule
+
+from backends.mailbox import Envelope, Hop
+from backends.redis.records import Outcome
+from tests.races.model import INBOX
+from tests.races.pump_races import PumpRaces
+from tests.races.scene import skewed
+from tests.races.stage import FINGERPRINT, deaf, positions, pumps, skews
+
+workers = st.sampled_from(["w1", "w2"])
+processes = st.sampled_from([1, 2])
+
+
+class WorkerRaces(PumpRaces):
+    """Rules about workers, beside those about pumps."""
+
+    @precondition(lambda self: self.model.at(INBOX))
+    @rule(slot=pumps, worker=workers, process=processes, size=st.integers(1, 3))
+    def hand_over(self, slot: str, worker: str, process: int, size: int) -> None:
+        """What is waiting goes all the way to a worker's process."""
+        self.count("hand_over")
+        self.take(slot, size)
+        while self.has_work(Envelope):
+            self.dispatch(0, is_deaf=False)
+        self.publish(size)
+        for position in range(len(self.broker)):
+            self.claim(worker, process, position, 0.0, is_deaf=False)
+
+    @precondition(lambda self: self.runs.tokens)
+    @rule(worker=workers)
+    def worker_beats(self, worker: str) -> None:
+        self.count("worker_beats")
+        self.ledger.beat(worker, {f"f{FINGERPRINT}": 1, "p": 2})
+
+    @precondition(lambda self: self.runs.tokens)
+    @rule(size=st.integers(1, 3))
+    def publish(self, size: int) -> None:
+        self.count("publish")
+        for batch in self.ledger.publishable(10, 10, {"to": size}):
+            ids = batch.ids.split()
+            assert not set(ids) & set(self.runs.claims)
+            assert set(ids) <= set(self.runs.tokens)
+            self.broker.append(batch)
+
+    @precondition(lambda self: self.runs.tokens)
+    @rule()
+    def publish_again(self) -> None:
+        """As whenever the broker's connection is made anew."""
+        self.count("publish_again")
+        self.ledger.publish_again()
+
+    @precondition(lambda self: self.broker)
+    @rule(worker=workers, process=processes, position=positions, skew=skews, is_deaf=deaf)
+    def claim(
+        self, worker: str, process: int, position: int, skew: float, *, is_deaf: bool
+    ) -> None:
+        """A message of the broker's arrives, for the first time or again."""
+        self.count("claim")
+        owner = f"{worker}/{process}"
+        ids = self.broker[position % len(self.broker)].ids
+        expected = [
+            each
+            for each in ids.split()
+            if each in self.runs.tokens and self.runs.claims.get(each, owner) == owner
+        ]
+        with skewed(skew):
+            if is_deaf:
+                self.ledger.claim(owner, ids)
+            found = self.ledger.claim(owner, ids)
+        assert [each for each, _ in found] == expected
+        self.runs.claims |= dict.fromkeys(expected, owner)
+
+    @precondition(lambda self: self.runs.claims)
+    @rule(position=positions, skew=skews, is_deaf=deaf)
+    def complete(self, position: int, skew: float, *, is_deaf: bool) -> None:
+        """A process hands in all it holds."""
+        owners = sorted(set(self.runs.claims.values()))
+        owner = owners[position % len(owners)]
+        held = self.runs.held_by(owner)
+        self.count("complete")
+        assert self.hand_in(owner, held, skew) == [True] * len(held)
+        for each in held:
+            self.finish_run(each)
+        if is_deaf:
+            assert self.hand_in(owner, held, skew) == [False] * len(held)
+
+    @precondition(lambda self: self.runs.claims)
+    @rule(worker=workers, process=processes)
+    def complete_what_is_anothers(self, worker: str, process: int) -> None:
+        """One that was taken for dead hands in what others run by now."""
+        owner = f"{worker}/{process}"
+        others = [each for each, holder in self.runs.claims.items() if holder != owner]
+        if others:
+            self.count("complete_what_is_anothers")
+            assert self.hand_in(owner, others, 0.0) == [False] * len(others)
+
+    def hand_in(self, owner: str, ids: list[str], skew: float) -> list[bool]:
+        with skewed(skew):
+            return self.ledger.complete(owner, {each: self.outcome(each) for each in ids})
+
+    def outcome(self, dispatch_id: str) -> Outcome:
+        key = self.runs.tokens.get(dispatch_id)
+        known = key in self.model.tokens if key else False
+        envelope = (
+            self.envelope(key, self.model.tokens[key])
+            if key and known
+            else Envelope("late", "c", "s", "chain", "t", "to", "me", b"")
+        )
+        hop = Hop(envelope.id, "to", "me", "t", "chain", "T", "host:1", 1, 0.0, 0.0)
+        return Outcome(envelope, b"done", hop)
+
+    def finish_run(self, dispatch_id: str) -> None:
+        self.runs.claims.pop(dispatch_id, None)
+        self.model.put(self.runs.tokens.pop(dispatch_id), INBOX)
+
+    @precondition(lambda self: self.runs.claims)
+    @rule(worker=workers, process=processes, is_known=st.booleans())
+    def kill_process(self, worker: str, process: int, *, is_known: bool) -> None:
+        """A process of a live worker dies; what it was running is counted against it."""
+        self.count("kill_process")
+        held = self.runs.held_by(f"{worker}/{process}")
+        running = min(held) if held and is_known else ""
+        self.ledger.bury(worker, {process: running})
+        for each in held:
+            if self.runs.bury(each, is_counted=running in ("", each)):
+                self.finish_run(each)
+
+    @precondition(lambda self: self.runs.claims)
+    @rule(worker=workers, slot=pumps)
+    def kill_worker(self, worker: str, slot: str) -> None:
+        """Its lease ends, and a pump takes over what it held."""
+        self.count("kill_worker")
+        if self.client.zscore(self.facts.key("i:alive"), f"w:{worker}") is None:
+            return
+        self.lapse(f"w:{worker}")
+        held = self.runs.held_by(worker)
+        self.beat(slot)
+        for each in held:
+            if self.runs.bury(each, is_counted=True):
+                self.finish_run(each)
+
+    @precondition(lambda self: self.runs.tokens)
+    @rule(worker=workers)
+    def stop_worker(self, worker: str) -> None:
+        self.count("stop_worker")
+        assert self.ledger.leave(worker) >= len(self.runs.held_by(worker))
+        for each in self.runs.held_by(worker):
+            self.runs.bury(each, is_counted=False)

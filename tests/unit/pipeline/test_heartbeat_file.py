@@ -1,0 +1,34 @@
+"""A process's beats, where they can't be written."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.heartbeat import Heartbeat
+
+
+def test_what_cannot_be_written_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And again after it could: the process goes on, and its probe tells."""
+    folder = tmp_path / "run"
+    heartbeat = Heartbeat(folder / "alive")
+    for _ in range(2):
+        heartbeat.beat()
+    assert [each.message for each in caplog.records] == ["no heartbeat"]
+    folder.mkdir()
+    heartbeat.beat()
+    assert (folder / "alive").exists()
+    heartbeat.end()
+    folder.rmdir()
+    heartbeat.beat()
+    assert len(caplog.records) == 2
+
+
+def test_nobody_need_want_it() -> None:
+    """Then nothing happens."""
+    heartbeat = Heartbeat(None)
+    assert not heartbeat.is_wanted
+    heartbeat.clear()
+    heartbeat.beat()
+    heartbeat.end()
