@@ -7,7 +7,7 @@ from importlib.resources import files
 OF_THREADS = ("write", "link", "refresh", "delete", "clear", "list", "count")
 #: What the mailbox does, as commands that travel together in one script, `turn`.
 COMMANDS = ("open", "settle", "gathered", "recall", "defer", "drop", "dispatch")
-#: Scripts on conversations besides.
+#: Scripts on conversations.
 OF_CONVERSATIONS = ("turn", "replay")
 #: Scripts on dispatches, workers and pumps: the ledger.
 OF_LEDGER = (
@@ -24,12 +24,14 @@ OF_LEDGER = (
     "sweep",
     "leave",
 )
+_CONVERSATIONS = ("threads", "conversations", "fields", "messages", "scopes", "lives")
 _PARTS = {
     **dict.fromkeys(OF_THREADS, ("threads",)),
-    **dict.fromkeys(OF_CONVERSATIONS, ("threads", "conversations")),
     **dict.fromkeys(OF_LEDGER, ("threads", "conversations", "ledger")),
     "write": ("quick", "threads"),
-    "turn": ("threads", "conversations", *COMMANDS),
+    "turn": (*_CONVERSATIONS, "commands", *COMMANDS),
+    "replay": _CONVERSATIONS,
+    "record": ("threads", "conversations", "fields", "messages", "ledger"),
 }
 
 
