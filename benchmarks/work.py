@@ -35,11 +35,12 @@ def compare(rounds: int, only: Sequence[str] = (), *, is_short: bool = False) ->
     for index, (milliseconds, messages) in enumerate(loads):
         title = f"work, {messages} messages that burn {milliseconds} ms, 2 worker processes"
         found = table(title, printed, COLUMNS, sort_by="efficiency", load=index)
-        tables.append(found.with_targets(_targets(milliseconds, by_name(found, 0))))
+        tables.append(found.with_targets(_targets(milliseconds, by_name(found, 1))))
     return tables
 
 
 def _targets(milliseconds: float, efficiency: dict[str, float]) -> list[Target]:
+    """Of what others left, so that a neighbour's work is nobody's inefficiency."""
     if OURS not in efficiency:
         return []
     ours = efficiency[OURS]
