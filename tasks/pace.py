@@ -31,8 +31,9 @@ class _Durations:
 
     @property
     def usual_s(self) -> float:
-        """What few runs exceed."""
-        return self.mean_s + 2 * sqrt(self.variance)
+        """What few runs exceed; a spread of half the mean is the machine's, not the handler's."""
+        spread_s = max(0.0, sqrt(self.variance) - self.mean_s / 2)
+        return self.mean_s + 2 * spread_s
 
 
 class Pace:
@@ -63,7 +64,8 @@ class Pace:
         sizes = {}
         for listener, durations in tuple(self._durations.items()):
             if durations.count >= ENOUGH:
-                size = int(self._budget_s / max(durations.usual_s, 1e-6))
+                # The last one starts before the budget is used up.
+                size = 1 + int(self._budget_s / max(durations.usual_s, 1e-6))
                 if size > 1:
                     sizes[listener] = min(size, MAX_BATCH)
         return sizes

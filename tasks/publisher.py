@@ -18,7 +18,7 @@ from backends.redis.records import Dispatch
 from pipeline.organism import Organism
 from pipeline.roster import name_of
 from tasks.broker import TIMEOUT_S, hard_limit_s
-from tasks.events import EventWriter, Fields, sent_event
+from tasks.events import GATHERING_S, EventWriter, Fields, sent_event
 from tasks.names import task_name
 from tasks.pace import Pace
 
@@ -58,6 +58,9 @@ class Publisher:
         self._events: Any = None
         self._unrecorded: deque[tuple[str, str, Dispatch, str]] = deque()
         self._is_in_doubt = False
+        #: What monitors have not been told, and when they last were.
+        self._untold: list[Fields] = []
+        self._told_at = 0.0
         self._wakeup = Event()
         self._thread: Thread | None = None
 
@@ -98,8 +101,7 @@ class Publisher:
         failures = 0
         try:
             while not self._is_stopping.is_set():
-                self._wakeup.wait()
-                self._wakeup.clear()
+                self._wait()
                 try:
                     is_sent = self._publish_all()
                 except BackendUnavailableError:
@@ -113,8 +115,19 @@ class Publisher:
                 if failures and not self._is_stopping.wait(pause_s(failures)):
                     self.wake()
         finally:
+            self._tell()
             self._disconnect()
             self._ledger.close()
+
+    def _wait(self) -> None:
+        """Until there is something to publish; monitors are told meanwhile."""
+        while self._untold:
+            left_s = self._told_at + GATHERING_S - time.monotonic()
+            if left_s > 0 and self._wakeup.wait(left_s):
+                break
+            self._tell()
+        self._wakeup.wait()
+        self._wakeup.clear()
 
     def _publish_all(self) -> bool:
         """Publish while there is room; false if the broker would not take it."""
@@ -131,28 +144,30 @@ class Publisher:
                 return True
             if not self._send_all(batches):
                 return False
+            if not self._ledger.may_have_more:
+                return True
         return True
 
     def _send_all(self, batches: Sequence[Batch]) -> bool:
-        events: list[Fields] = []
         for index, batch in enumerate(batches):
             started = time.monotonic()
             try:
-                events += self._send(batch)
+                self._untold += self._send(batch)
             except self._errors() as exc:
                 self._contact.lost(exc, since=started)
                 self._disconnect()
                 self._ledger.put_back(batches[index:])
                 return False
             self._contact.answered(since=started)
-        self._tell(events)
         return True
 
-    def _tell(self, events: list[Fields]) -> None:
-        """Afterwards, as Celery does it: nobody's run waits for those who watch."""
+    def _tell(self) -> None:
+        """Tell monitors what was sent: afterwards, as Celery does it, and not each by itself."""
         started = time.monotonic()
+        events, self._untold, self._told_at = self._untold, [], started
         try:
-            self._events.write(events)
+            if events and self._events is not None:
+                self._events.write(events)
         except self._errors() as exc:
             self._contact.lost(exc, since=started)
             self._disconnect()
@@ -188,7 +203,8 @@ class Publisher:
         self._events = EventWriter(self._app, self._connection)
 
     def _disconnect(self) -> None:
-        connection, self._connection, self._producer = self._connection, None, None
+        connection, self._connection = self._connection, None
+        self._producer = self._events = None
         if connection is not None:
             try:
                 connection.close()

@@ -76,6 +76,10 @@ class Runtime:
         for dispatch_id in batch.late:
             log.warning("late outcome dropped", extra={"action": "complete", "id": dispatch_id})
 
+    def close(self) -> None:
+        """The process ends: monitors hear what they have not heard."""
+        self._events.close()
+
     def _run(self, batch: Batch, name: str, dispatch_id: str, dispatch: Dispatch) -> None:
         station = self._stations.get(dispatch.envelope.to)
         if station is None or station.fingerprint != dispatch.fingerprint:
@@ -149,6 +153,13 @@ class Runtime:
 
 _runtimes: dict[int, Runtime] = {}
 _making = Lock()
+
+
+def close_runtime() -> None:
+    """Close this process's own, if it has one."""
+    runtime = _runtimes.pop(os.getpid(), None)
+    if runtime is not None:
+        runtime.close()
 
 
 def runtime_of(app: Celery, organism: Organism, node: str) -> Runtime:

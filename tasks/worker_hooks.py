@@ -8,7 +8,7 @@ from kombu.transport.virtual import Channel
 
 from pipeline.organism import Organism
 from tasks.lifeline import Lifeline
-from tasks.runtime import runtime_of
+from tasks.runtime import close_runtime, runtime_of
 from tasks.supervision import Supervisor
 
 #: Pools whose processes can be watched, and whose handlers can be stopped.
@@ -21,6 +21,7 @@ def supervise(app: Celery, organism: Organism) -> None:
     signals.worker_init.connect(hooks.on_init, weak=False)
     signals.worker_ready.connect(hooks.on_ready, weak=False)
     signals.worker_process_init.connect(hooks.on_process, weak=False)
+    signals.worker_process_shutdown.connect(hooks.on_process_end, weak=False)
     signals.task_failure.connect(hooks.on_failure, weak=False)
     signals.task_unknown.connect(hooks.on_unknown, weak=False)
     signals.worker_shutting_down.connect(hooks.on_stopping, weak=False)
@@ -62,6 +63,10 @@ class _Hooks:
         self._lifeline.follow()
         runtime_of(self._app, self._organism, self._node)
 
+    def on_process_end(self, **_: Any) -> None:
+        """In each process of the pool, after its last task."""
+        close_runtime()
+
     def on_failure(self, **_: Any) -> None:
         """A task failed; in the main process, because its process died."""
         if self._supervisor is not None:
@@ -79,6 +84,8 @@ class _Hooks:
 
     def on_stopped(self, **_: Any) -> None:
         """The worker's pool has ended."""
+        # With the pool `solo` this process is the one that ran them.
+        close_runtime()
         supervisor, self._supervisor = self._supervisor, None
         if supervisor is not None:
             supervisor.stop()

@@ -71,6 +71,8 @@ class LedgerClient:
         #: Whether Redis is there.
         self.contact = contact_with(describe(self._client))
         self._is_stopping = is_stopping or Event()
+        #: Whether `publishable` may have left some that could be published at once.
+        self.may_have_more = False
         #: Entries of outcomes that are no longer needed.
         self._handed_over: list[bytes] = []
         self._prefix = config.redis_prefix
@@ -97,7 +99,8 @@ class LedgerClient:
             sizes: of listeners that may have more than one in a batch, how many.
         """
         told = [part for pair in sizes.items() for part in pair]
-        found = iter(self._run("publish", window, most, *told))
+        self.may_have_more, *rows = self._run("publish", window, most, *told)
+        found = iter(rows)
         batches = []
         for listener, ids in zip(found, found, strict=True):
             try:

@@ -14,6 +14,7 @@ from itertools import count
 from typing import Any, NamedTuple
 from uuid import uuid4
 
+import hiredis
 import msgspec
 import redis
 
@@ -42,14 +43,15 @@ from backends.redis.caretaker import Backlog, Caretaker
 from backends.redis.connection import connect_async, describe, translated
 from backends.redis.holding import Holding
 from backends.redis.keys import escape, unescape
+from backends.redis.line import Line
 from backends.redis.news import News, raise_if_cancelled
 from backends.redis.pipeliner import Pipeliner
 from backends.redis.records import Records
 from backends.redis.streams import (
     MAX_QUARANTINED,
     MAX_QUARANTINED_BYTES,
-    entries_of,
     message_of,
+    unparsed_entries_of,
 )
 from backends.terms import Terms
 
@@ -103,6 +105,8 @@ class RedisMailbox:
         self._records = Records(codec)
         self._terms = terms
         self._client: Any = connect_async(config.redis_url)
+        #: By which the inbox is read.
+        self._line = Line(self._client)
         self._contact = contact_with(describe(self._client))
         ttl_ms = math.ceil(config.redis_ttl * 1000)
         self._head = (config.redis_prefix, 0, ttl_ms, config.keep_closed)
@@ -290,6 +294,7 @@ class RedisMailbox:
         self._tasks.clear()
         await self._news.stop()
         await self._scripts.stop()
+        await self._line.drop()
         caretaker, self._caretaker = self._caretaker, None
         if caretaker is not None:
             given_back = await asyncio.to_thread(caretaker.stop)
@@ -313,24 +318,22 @@ class RedisMailbox:
         return [(entry, fields) for entry, fields in rows if entry not in held]
 
     async def _read_group(self, after: str, limit: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
-        block_ms = self._block_ms() if after == ">" else None
-        try:
-            found = await self._client.xreadgroup(
-                GROUP, self.pump, {self._inbox: after}, count=limit, block=block_ms
-            )
-        except redis.ResponseError as exc:
-            if "NOGROUP" not in str(exc) and "UNBLOCKED" not in str(exc):
-                raise
+        block = ("BLOCK", self._block_ms()) if after == ">" else ()
+        words = ("GROUP", GROUP, self.pump, "COUNT", limit, *block, "STREAMS", self._inbox, after)
+        (found,) = await self._line.exchange(hiredis.pack_command(("XREADGROUP", *words)), 1)
+        if isinstance(found, redis.ResponseError):
+            if "NOGROUP" not in str(found) and "UNBLOCKED" not in str(found):
+                raise found
             # The stream had expired, or was deleted: the next beat makes it anew.
             if self._caretaker is not None:
                 self._caretaker.hurry()
             await asyncio.sleep(pause_s(1))
             return []
-        return entries_of(found)
+        return unparsed_entries_of(found)
 
     def _block_ms(self) -> int:
-        timeout_s = self._client.connection_pool.connection_kwargs.get("socket_timeout")
-        return BLOCK_MS if timeout_s is None else min(BLOCK_MS, int(float(timeout_s) * 500))
+        timeout_s = self._line.timeout_s
+        return BLOCK_MS if timeout_s is None else min(BLOCK_MS, int(timeout_s * 500))
 
     async def _admit(self, entry: bytes, fields: dict[bytes, bytes]) -> list[Work]:
         """The work behind one stream entry; what is none of ours is taken out."""

@@ -12,6 +12,7 @@ import redis.asyncio
 from backends.contact import Contact, pause_s
 from backends.errors import BackendClosedError, BackendError, BackendUnavailableError
 from backends.redis.connection import translated
+from backends.redis.line import Line
 from backends.redis.scripts import script_text
 
 #: Commands sent at once; more would keep the first ones waiting for their replies.
@@ -48,6 +49,7 @@ class Pipeliner:
         on_waiting: Callable[[int], None],
     ) -> None:
         self._client: Any = client
+        self._line = Line(client)
         self._contact = contact
         self._head = tuple(head)
         self._on_waiting = on_waiting
@@ -86,6 +88,7 @@ class Pipeliner:
         if server is not None:
             server.cancel()
             await asyncio.gather(server, return_exceptions=True)
+        await self._line.drop()
         for command in self._queue:
             if not command.reply.done():
                 _fail(command.reply, BackendClosedError("the mailbox was stopped"))
@@ -131,22 +134,8 @@ class Pipeliner:
         return next((refusal for refusal in refusals if refusal is not None), None)
 
     async def _exchange(self, turns: list[list[_Command]]) -> list[Any]:
-        """The reply to each turn, an error included.
-
-        Past redis-py's pipeline, whose packing in Python would cost more than all the rest.
-        """
-        packed = b"".join(map(self._packed, turns))
-        pool = self._client.connection_pool
-        connection = await pool.get_connection()
-        try:
-            await connection.send_packed_command(packed)
-            return [await _reply_on(connection) for _ in turns]
-        except BaseException:
-            # What is still to come would be taken for the replies to the next commands.
-            await connection.disconnect(nowait=True)
-            raise
-        finally:
-            await pool.release(connection)
+        """The reply to each turn, an error included."""
+        return await self._line.exchange(b"".join(map(self._packed, turns)), len(turns))
 
     def _packed(self, turn: list[_Command]) -> bytes:
         words: list[Any] = ["EVALSHA", self._digest, 0, *self._head]
@@ -196,13 +185,6 @@ def _fail(reply: "asyncio.Future[Any]", reason: BackendError) -> None:
     reply.set_exception(reason)
     # Nobody may wait for it any more, and then it is nobody's to hear of.
     reply.exception()
-
-
-async def _reply_on(connection: Any) -> Any:
-    try:
-        return await connection.read_response()
-    except redis.ResponseError as exc:
-        return exc
 
 
 def _text(digest: bytes | str) -> str:

@@ -53,6 +53,18 @@ def entries_of(found: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
     return [(entry, fields) for entry, fields in rows if fields]
 
 
+def unparsed_entries_of(found: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """The same, from what redis-py has not been given to parse; in RESP2 or RESP3."""
+    if not found:
+        return []
+    ((_, rows),) = found.items() if isinstance(found, dict) else found
+    return [
+        (entry, dict(zip(fields[::2], fields[1::2], strict=True)))
+        for entry, fields in rows
+        if fields
+    ]
+
+
 def history_of(raw: bytes) -> list[tuple[str, float]]:
     """Each death of a dispatch: the process, and when in seconds since the epoch."""
     if not raw:

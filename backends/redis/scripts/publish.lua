@@ -1,6 +1,7 @@
 -- Takes what may be published now, in batches of one listener each. ARGV: most unclaimed batches
 -- per live pool process, most dispatches of this call, then each listener that may have more than
--- one in a batch, and how many. Returns listener and ids of each batch.
+-- one in a batch, and how many. Returns 1 if there may be more to take, then listener and ids of each
+-- batch.
 local window, most = numeric_arg(), numeric_arg()
 local sizes = {}
 while at < #ARGV do
@@ -17,9 +18,10 @@ local largest = 1
 for _, size in pairs(sizes) do
   largest = math.max(largest, size)
 end
-local ids = room > 0 and redis.call('LPOP', READY, math.min(most, room * largest))
+local wanted = math.min(most, room * largest)
+local ids = room > 0 and redis.call('LPOP', READY, wanted)
 if not ids then
-  return {}
+  return {0}
 end
 
 -- No batch is so large that another process has nothing to do.
@@ -49,7 +51,7 @@ for i, id in ipairs(ids) do
 end
 put_first(left)
 
-local found = {}
+local found = {#ids == wanted and #batches < room and 1 or 0}
 local moment = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
 for i, batch in ipairs(batches) do
   local joined = table.concat(batch, ' ', 2)
