@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import redis.asyncio
 
 from backends.protocol import BackendConfig
-from backends.redis.mailbox import GROUP
+from backends.redis.inbox import GROUP
 from backends.redis.pipeliner import MAX_TURN, Pipeliner
 from backends.redis.scripts import script_text
 from benchmarks.measuring import ROOT, Comparison, Contestant, Target

@@ -7,20 +7,17 @@ concerns a pump alone (the answers of its requests) comes back through a stream 
 import asyncio
 import logging
 import math
-import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from functools import partial
 from itertools import count
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-import hiredis
 import msgspec
-import redis
 
 from backends.cancelling import cancel_all
 from backends.codec import Codec
-from backends.contact import contact_with, pause_s
+from backends.contact import contact_with
 from backends.errors import BackendClosedError, BackendError, BufferFullError, CodecError
 from backends.mailbox import (
     Effects,
@@ -40,28 +37,24 @@ from backends.redis.arguments import (
     settlement_arguments,
 )
 from backends.redis.caretaker import Backlog, Caretaker
-from backends.redis.connection import connect_async, describe, translated
+from backends.redis.connection import connect_async, describe
 from backends.redis.holding import Holding
+from backends.redis.inbox import Inbox
 from backends.redis.keys import escape, unescape
-from backends.redis.line import Line
-from backends.redis.news import News, raise_if_cancelled
+from backends.redis.news import News
 from backends.redis.pipeliner import Pipeliner
 from backends.redis.records import Records
 from backends.redis.streams import (
     MAX_QUARANTINED,
     MAX_QUARANTINED_BYTES,
     message_of,
-    unparsed_entries_of,
 )
 from backends.terms import Terms
 
 log = logging.getLogger(__name__)
 
-GROUP = "pump"
 #: Messages a pump holds that its handlers have not begun.
 WINDOW = 256
-#: Longest blocking read; the socket's timeout must be longer.
-BLOCK_MS = 2000
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -105,12 +98,9 @@ class RedisMailbox:
         self._records = Records(codec)
         self._terms = terms
         self._client: Any = connect_async(config.redis_url)
-        #: By which the inbox is read.
-        self._line = Line(self._client)
         self._contact = contact_with(describe(self._client))
         ttl_ms = math.ceil(config.redis_ttl * 1000)
         self._head = (config.redis_prefix, 0, ttl_ms, config.keep_closed)
-        self._inbox = f"{config.redis_prefix}s:inbox"
         self._scripts = Pipeliner(
             self._client, self._contact, head=self._head, on_waiting=self._set_waiting
         )
@@ -120,8 +110,14 @@ class RedisMailbox:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._held = Holding()
-        #: Where to go on looking for entries that were lost on their way to us; None: nowhere.
-        self._unseen_after: str | None = None
+        self._inbox = Inbox(
+            self._client,
+            self._contact,
+            stream=f"{config.redis_prefix}s:inbox",
+            pump=self.pump,
+            held=self._held,
+            on_missing=self._hurry,
+        )
         #: How many of this pump's scopes are on their way.
         self._entering = 0
         #: Openings without a reply, by number, oldest first.
@@ -166,7 +162,7 @@ class RedisMailbox:
             on_beat=self._beaten,
         )
         await asyncio.to_thread(self._caretaker.start)
-        reading = self._news.read(self._block_ms())
+        reading = self._news.read(self._inbox.block_ms)
         self._tasks.append(asyncio.create_task(reading, name="news"))
 
     async def open(self, opening: Opening) -> Opened:
@@ -213,24 +209,8 @@ class RedisMailbox:
 
     async def take(self, limit: int) -> list[Work]:
         """Wait until something can be taken."""
-        failures = 0
         while True:
-            started = time.monotonic()
-            try:
-                with translated(self._contact.where):
-                    entries = await self._read(limit)
-                self._contact.answered(since=started)
-                failures = 0
-            except BackendError as exc:
-                # Whatever it is, a pump that stopped reading would be worse.
-                failures += 1
-                # What was handed to us then is ours, though we never saw it.
-                self._unseen_after = "0"
-                self._contact.lost(exc, since=started)
-                await asyncio.sleep(pause_s(failures))
-                continue
-            if not entries:
-                raise_if_cancelled()
+            entries = await self._inbox.read(limit)
             work = [each for entry in entries for each in await self._admit(*entry)]
             if any(isinstance(each, Returned) for each in work):
                 # A place may be free on a worker.
@@ -277,8 +257,7 @@ class RedisMailbox:
         record, delay_ms = self._records.message(envelope), int(delay_s * 1000)
         with self._held.ending(envelope.id) as entry:
             await self._scripts.run("defer", entry, escape(envelope.id), record, delay_ms)
-        if self._caretaker is not None:
-            self._caretaker.hurry()
+        self._hurry()
 
     async def dispatch(self, envelope: Envelope, fingerprint: str) -> None:
         """Hand a taken message over to the workers."""
@@ -294,7 +273,7 @@ class RedisMailbox:
         self._tasks.clear()
         await self._news.stop()
         await self._scripts.stop()
-        await self._line.drop()
+        await self._inbox.close()
         caretaker, self._caretaker = self._caretaker, None
         if caretaker is not None:
             given_back = await asyncio.to_thread(caretaker.stop)
@@ -303,37 +282,6 @@ class RedisMailbox:
         await self._client.aclose()
         await self._client.connection_pool.disconnect()
         return 0
-
-    async def _read(self, limit: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
-        if self._unseen_after is not None:
-            return await self._read_unseen(self._unseen_after, limit)
-        return await self._read_group(">", limit)
-
-    async def _read_unseen(self, after: str, limit: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
-        """What has been handed to this pump and did not arrive, a page at a time."""
-        # What is settled while the question is on its way must not count as unseen.
-        held = self._held.snapshot()
-        rows = await self._read_group(after, limit)
-        self._unseen_after = rows[-1][0].decode() if rows else None
-        return [(entry, fields) for entry, fields in rows if entry not in held]
-
-    async def _read_group(self, after: str, limit: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
-        block = ("BLOCK", self._block_ms()) if after == ">" else ()
-        words = ("GROUP", GROUP, self.pump, "COUNT", limit, *block, "STREAMS", self._inbox, after)
-        (found,) = await self._line.exchange(hiredis.pack_command(("XREADGROUP", *words)), 1)
-        if isinstance(found, redis.ResponseError):
-            if "NOGROUP" not in str(found) and "UNBLOCKED" not in str(found):
-                raise found
-            # The stream had expired, or was deleted: the next beat makes it anew.
-            if self._caretaker is not None:
-                self._caretaker.hurry()
-            await asyncio.sleep(pause_s(1))
-            return []
-        return unparsed_entries_of(found)
-
-    def _block_ms(self) -> int:
-        timeout_s = self._line.timeout_s
-        return BLOCK_MS if timeout_s is None else min(BLOCK_MS, int(timeout_s * 500))
 
     async def _admit(self, entry: bytes, fields: dict[bytes, bytes]) -> list[Work]:
         """The work behind one stream entry; what is none of ours is taken out."""
@@ -398,6 +346,10 @@ class RedisMailbox:
         """Some of these may have gone to the workers at once."""
         if any(envelope.to in self.fingerprints for envelope in sent):
             self.on_publishable()
+
+    def _hurry(self) -> None:
+        if self._caretaker is not None:
+            self._caretaker.hurry()
 
     def _set_waiting(self, waiting: int) -> None:
         self._waiting = waiting

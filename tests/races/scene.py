@@ -14,7 +14,8 @@ from backends import BackendConfig
 from backends.codec import Codec
 from backends.mailbox import Answer, Effects, Gathering, Returned, Work
 from backends.redis.caretaker import Caretaker
-from backends.redis.mailbox import GROUP, RedisMailbox
+from backends.redis.inbox import GROUP
+from backends.redis.mailbox import RedisMailbox
 from backends.redis.records import Records
 from backends.redis.streams import message_of
 from backends.terms import Terms
@@ -115,8 +116,8 @@ class StillPump(RedisMailbox):
 
     async def lose(self, limit: int) -> None:
         """What is handed to it does not arrive."""
-        await self._client.xreadgroup(GROUP, self.pump, {self._inbox: ">"}, count=limit)
-        self._unseen_after = "0"
+        await self._client.xreadgroup(GROUP, self.pump, {self._inbox._stream: ">"}, count=limit)
+        self._inbox._unseen_after = "0"
         self.is_unseeing = True
 
     async def take_the_rest(self, facts: "Facts") -> None:
