@@ -63,7 +63,7 @@ class Router:
         for copy, (listener_id, listener) in enumerate(self.roster.named(to)):
             copy_chain = _copy_of(chain, listener_id) if copy else chain
             envelope = Envelope(
-                derived_id(scope, copy) if copy else scope,
+                derived_id(f"{scope}{_COPY}", copy) if copy else scope,
                 thread_id,
                 scope,
                 copy_chain,
@@ -249,7 +249,7 @@ class _Hop(msgspec.Struct, frozen=True, gc=False):
                 chain = chains.extend(taken.chain, listener_id)
                 thread_id = chains.thread_id_of(chain)
             envelope = Envelope(
-                derived_id(base, copy) if copy else base,
+                derived_id(f"{base}{_COPY}", copy) if copy else base,
                 taken.conversation,
                 taken.scope,
                 chain,
@@ -273,7 +273,7 @@ class _Hop(msgspec.Struct, frozen=True, gc=False):
         members: list[Envelope] = []
         for position, payload in enumerate(payloads):
             check_type(self._router.codec.type_of(payload), listener, self._sender)
-            member_id = derived_id(base, position)
+            member_id = derived_id(f"{base}{_MEMBER}", position)
             chain = chains.member_chain(self._taken.chain, member_id, listener_id)
             member = self._envelope(member_id, listener_id, chain, payload, scope=member_id)
             members.append(member)
@@ -317,6 +317,11 @@ class _Hop(msgspec.Struct, frozen=True, gc=False):
 def _copy_of(chain: str, listener_id: str) -> str:
     """*chain*, with another listener of the same name at its end."""
     return chains.extend(chain.rpartition(".")[0], listener_id)
+
+
+#: What sets copies of a message and members of a scatter apart from what the hop that has their
+#: parent's id sends itself.
+_COPY, _MEMBER = ".c", ".m"
 
 
 def derived_id(parent: str, position: int) -> str:

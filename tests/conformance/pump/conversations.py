@@ -167,6 +167,32 @@ class Conversations(PumpContract):
         assert len({thread_id for _, thread_id in seen}) == 6
         assert heard == [Pong(1)] * 3
 
+    async def test_what_those_that_share_a_name_send_is_apart(self, open_pump: OpenPump) -> None:
+        """From each of them several messages, none of which is taken for another."""
+        seen: list[int] = []
+
+        async def tell(payload: Ping, metadata: HandlerMetadata) -> HandlerResponse:
+            return HandlerResponse(payload, to="log")
+
+        async def note(payload: Ping, metadata: HandlerMetadata) -> None:
+            seen.append(payload.number)
+
+        pump = await open_pump({"tell": tell, "note": note})
+        for which in range(3):
+
+            async def spread(
+                payload: Ping, metadata: HandlerMetadata, which: int = which
+            ) -> list[HandlerResponse]:
+                return [HandlerResponse(Ping(10 * which + n), to="note") for n in range(4)]
+
+            pump.register("log", spread, Ping, broadcast=True)
+        for entrance in ("tell", "log"):
+            seen.clear()
+            await pump.inject(entrance, Ping())
+            async with asyncio.timeout(10):
+                await pump.join()
+            assert sorted(seen) == [10 * which + n for which in range(3) for n in range(4)]
+
     async def test_a_listener_that_sends_to_itself_iterates(self, open_pump: OpenPump) -> None:
         """It stays on its thread, knows that it called itself, and answers its first caller."""
         calls: list[tuple[bool, str]] = []

@@ -46,6 +46,22 @@ class Gathering(PumpContract):
         assert await pump.request("scatterer", Ping()) == Pong(5, ["0", "1", "2", "3", "4"])
         assert calls == ["Ping", "Gathered"]
 
+    async def test_what_was_gathered_leads_on(self, open_pump: OpenPump) -> None:
+        """To another scatter, to somebody else and back: each message is one of its own."""
+
+        async def planner(payload: Any, metadata: HandlerMetadata) -> HandlerResponse:
+            if isinstance(payload, Pong):
+                return HandlerResponse.respond(payload)
+            if isinstance(payload, Ping):
+                return HandlerResponse.scatter([Ping(n) for n in range(3)], to="member")
+            total = sum(each.number for each in payload.results)
+            if total < 10:
+                return HandlerResponse.scatter([Ping(total + n) for n in range(3)], to="member")
+            return HandlerResponse(Ping(total), to="member")
+
+        pump = await open_pump({"planner": planner, "member": answer})
+        assert await pump.request("planner", Ping(), timeout_s=10) == Pong(12)
+
     async def test_members_run_in_threads_of_their_own(self, open_pump: OpenPump) -> None:
         """None sees another's messages; all answers stand in the scatterer's thread."""
         seen: set[str] = set()
