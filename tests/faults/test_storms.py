@@ -11,7 +11,7 @@ from tests.chaos.striker import STOPS
 @pytest.mark.timeout(240)
 def test_killed_pumps_workers_and_children_lose_and_double_nothing() -> None:
     """Every conversation completes; every answer enters once; the dead are replaced in time."""
-    report = storm(1500, seed=7, pause_s=(0.5, 1.5), limit_s=180)
+    report = storm(2500, seed=7, pause_s=(0.4, 1.2), limit_s=180)
     assert report.is_whole, report
     assert sum(report.deeds.values()) >= 3, report
     assert report.runs >= report.expected_runs, report
@@ -21,7 +21,7 @@ def test_killed_pumps_workers_and_children_lose_and_double_nothing() -> None:
 @pytest.mark.timeout(240)
 def test_pumps_and_workers_that_come_and_go_keep_nobody_waiting() -> None:
     """Told to stop under load, each gives back what it holds; nothing waits for a lease."""
-    report = storm(1500, seed=7, pause_s=(0.5, 1.5), deeds=STOPS, limit_s=180)
+    report = storm(3000, seed=7, pause_s=(0.3, 1.0), deeds=STOPS, limit_s=180)
     assert report.is_whole, report
     assert sum(report.deeds.values()) >= 3, report
     assert report.slowest_s < LEASE_S, report
