@@ -64,7 +64,7 @@ def test_an_opening_reaches_each_namesake_on_a_thread_of_its_own(router: Router)
     )
     first, second = opening.envelopes
     assert (first.id, first.to, first.thread_id) == ("s", "log", "c")
-    assert (second.id, second.to) == ("s.1", "log~1")
+    assert (second.id, second.to) == ("s.c.1", "log~1")
     assert second.thread_id == chains.thread_id_of(second.chain)
     assert {each.scope for each in opening.envelopes} == {"s"}
     assert all(each.is_from_outside and each.from_id == "external" for each in opening.envelopes)
@@ -105,7 +105,7 @@ def test_a_scatter_opens_a_scope_a_member(router: Router) -> None:
     source = taken("desk", f"{ROOT}.desk")
     plan = router.plan(source, [Reply("calculator.add", [ASK, ASK], is_scatter=True)])
     (scatter,) = plan.scatters
-    assert [member.scope for member in scatter.members] == ["m.0.0", "m.0.1"]
+    assert [member.scope for member in scatter.members] == ["m.0.m.0", "m.0.m.1"]
     assert len({member.thread_id for member in scatter.members} | {"c"}) == 3
     assert (scatter.reply_to.to, scatter.reply_to.thread_id) == ("desk", "c")
     assert scatter.reply_to.from_id == "calculator.add"
