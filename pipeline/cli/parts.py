@@ -88,6 +88,8 @@ class Told:
 
     def __init__(self) -> None:
         self._signals: list[int] = []
+        #: How many there were when we said what one more would do; 0 until then.
+        self.announced = 0
 
     @property
     def count(self) -> int:
@@ -133,7 +135,8 @@ def end(parts: Sequence[Part], told: Told, *, patience_s: float) -> None:
     running = [part.process for part in parts if part.process is not None]
     for process in running:
         process.terminate()
-    so_far = told.count
+    # One that comes between the announcement and this moment is one more.
+    so_far = told.announced or told.count
     wait_until(
         lambda: all(process.poll() is not None for process in running) or told.count > so_far,
         timeout_s=patience_s,

@@ -166,6 +166,7 @@ def _watch(parts: list[Part], told: Told) -> int:
     while True:
         wait_until(lambda: bool(told.count) or any(part.has_ended for part in parts))
         if told.count:
+            told.announced = told.count
             say("ending; Ctrl-C again stops at once")
             return OK
         gone = _gone(parts)
