@@ -19,3 +19,10 @@ async def cancel_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
         for task in running:
             task.cancel()
         _, running = await asyncio.wait(running, timeout=_AGAIN_S)
+
+
+def raise_if_cancelled() -> None:
+    """End this task if it was cancelled: a blocking read may return as if it had not been."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

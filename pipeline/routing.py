@@ -101,18 +101,11 @@ class Router:
                 raise HopRefusedError(str(exc)) from exc
         return hop.settlement
 
-    def plan_error(
-        self, taken: Envelope, error: ErrorMessage, *, remember: bool = True
-    ) -> Settlement:
-        """What a failed hop does: tell the nearest caller that takes errors.
-
-        Args:
-            remember: false where the thread has no room left for the error's own slot.
-        """
+    def plan_error(self, taken: Envelope, error: ErrorMessage) -> Settlement:
+        """What a failed hop does: tell the nearest caller that takes errors."""
         hop = self._hop(taken, 0)
         hop.fail(self.codec.encode(error))
-        settlement = hop.settlement
-        return settlement if remember else msgspec.structs.replace(settlement, slots=[])
+        return hop.settlement
 
     def plan_gathering(self, gathering: Gathering) -> Settlement:
         """Turn a finished scatter into the message that its scatterer waits for.

@@ -96,12 +96,9 @@ async def run_handler(call: Call, codec: Codec, *, threads: ThreadPool | None = 
     Args:
         threads: where a plain `def` runs; on the calling thread without it.
     """
-    try:
-        payload = codec.decode(call.payload)
-    except CodecError as exc:
-        return call.failed(ErrorCode.UNDELIVERABLE, str(exc), is_retryable=False)
     started = time.monotonic()
     try:
+        payload = _payload_of(call, codec)
         if call.timeout_s is not None:
             returned = await _within_limit(call, call.timeout_s, payload, threads)
         elif is_coroutine(call.handler):
@@ -128,29 +125,42 @@ def run_call(call: Call, codec: Codec, runner: asyncio.Runner) -> Outcome:
     """
     if is_coroutine(call.handler):
         return runner.run(run_handler(call, codec))
-    try:
-        payload = codec.decode(call.payload)
-    except CodecError as exc:
-        return call.failed(ErrorCode.UNDELIVERABLE, str(exc), is_retryable=False)
     started = time.monotonic()
     try:
+        payload = _payload_of(call, codec)
         returned = contextvars.copy_context().run(call.handler, payload, call.metadata)
-        if inspect.isawaitable(returned):
-            returned = runner.run(_awaited(returned))
-        return Completed(encode_replies(returned, codec), time.monotonic() - started)
+        if not inspect.isawaitable(returned):
+            return Completed(encode_replies(returned, codec), time.monotonic() - started)
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as exc:  # noqa: BLE001 - as in `run_handler`
+        return _failure(call, exc, time.monotonic() - started)
+    # What escapes from the runner itself is its owner's to see to, as above.
+    return runner.run(_finished(call, codec, returned, started))
+
+
+async def _finished(call: Call, codec: Codec, returned: Awaitable[Any], started: float) -> Outcome:
+    """What comes of a plain `def` that returned something to be awaited."""
+    try:
+        return Completed(encode_replies(await returned, codec), time.monotonic() - started)
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as exc:  # noqa: BLE001 - as in `run_handler`
         return _failure(call, exc, time.monotonic() - started)
 
 
-async def _awaited(returned: Awaitable[Any]) -> Any:
-    return await returned
+def _payload_of(call: Call, codec: Codec) -> Any:
+    try:
+        return codec.decode(call.payload)
+    except CodecError as exc:
+        raise _UndeliverableError(str(exc)) from exc
 
 
 def _failure(call: Call, exc: BaseException, duration_s: float) -> Failed:
     if isinstance(exc, TimeLimitError):
         return call.overran(duration_s)
+    if isinstance(exc, _UndeliverableError):
+        return call.failed(ErrorCode.UNDELIVERABLE, str(exc), is_retryable=False)
     if isinstance(exc, BadReturnError):
         return call.failed(
             ErrorCode.BAD_RETURN, str(exc), duration_s=duration_s, is_retryable=False
@@ -158,6 +168,10 @@ def _failure(call: Call, exc: BaseException, duration_s: float) -> Failed:
     message = "".join(traceback.format_exception_only(exc)).strip()
     frames = "".join(traceback.format_exception(exc))[-_MAX_TRACEBACK:]
     return call.failed(ErrorCode.RAISED, message, duration_s=duration_s, frames=frames)
+
+
+class _UndeliverableError(PipelineError):
+    """The payload can't be decoded."""
 
 
 class TimeLimitError(PipelineError):

@@ -13,7 +13,7 @@ from typing import Any
 import hiredis
 import redis
 
-from backends.redis.connection import describe, translation_of
+from backends.redis.connection import describe, translated
 from backends.redis.scripts import script_text
 
 #: Seconds a connection may have been idle without being asked whether it still stands.
@@ -48,15 +48,14 @@ class Caller:
             BackendUnavailableError: Redis does not answer, or refuses for now.
             BackendError: it refuses.
         """
-        digest = self._digests.get(script) or self._load(script)
-        words = ("EVALSHA", digest, 0, *self._head, *arguments)
-        try:
-            return self._exchange(words)
-        except redis.exceptions.NoScriptError:
-            self._load(script)
-            return self.call(*words)
-        except redis.RedisError as exc:
-            raise translation_of(exc, self.where) from exc
+        with translated(self.where):
+            digest = self._digests.get(script) or self._load(script)
+            words = ("EVALSHA", digest, 0, *self._head, *arguments)
+            try:
+                return self._exchange(words)
+            except redis.exceptions.NoScriptError:
+                self._load(script)
+                return self._exchange(words)
 
     def call(self, *words: Any) -> Any:
         """Run a command; its reply.
@@ -64,10 +63,8 @@ class Caller:
         Raises:
             BackendUnavailableError, BackendError: as `run`.
         """
-        try:
+        with translated(self.where):
             return self._exchange(words)
-        except redis.RedisError as exc:
-            raise translation_of(exc, self.where) from exc
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -77,7 +74,7 @@ class Caller:
             pool.release(connection)
 
     def _load(self, script: str) -> str:
-        digest = self.call("SCRIPT", "LOAD", self._texts[script])
+        digest = self._exchange(("SCRIPT", "LOAD", self._texts[script]))
         self._digests[script] = digest.decode() if isinstance(digest, bytes) else digest
         return self._digests[script]
 

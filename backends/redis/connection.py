@@ -112,14 +112,12 @@ def translated(where: str) -> Iterator[None]:
     try:
         yield
     except redis.RedisError as exc:
+        text = unquoted(str(exc))
         # Nor may a traceback show as the cause what is cut off.
-        is_whole = unquoted(str(exc)) == str(exc)
-        raise translation_of(exc, where) from exc if is_whole else None
+        raise _translation_of(exc, text, where) from exc if text == str(exc) else None
 
 
-def translation_of(exc: redis.RedisError, where: str) -> BackendError:
-    """What *exc* means to us."""
-    text = unquoted(str(exc))
+def _translation_of(exc: redis.RedisError, text: str, where: str) -> BackendError:
     if isinstance(exc, (redis.ConnectionError, redis.TimeoutError)):
         return BackendUnavailableError(f"{where} does not answer: {text}")
     if isinstance(exc, _REFUSED) or _REFUSALS.search(text):

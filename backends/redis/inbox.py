@@ -7,12 +7,12 @@ from collections.abc import Callable
 import hiredis
 import redis
 
+from backends.cancelling import raise_if_cancelled
 from backends.contact import Contact, pause_s
 from backends.errors import BackendError
 from backends.redis.connection import translated
 from backends.redis.holding import Holding
 from backends.redis.line import Line
-from backends.redis.news import raise_if_cancelled
 from backends.redis.streams import unparsed_entries_of
 
 GROUP = "pump"

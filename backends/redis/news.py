@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from backends.cancelling import raise_if_cancelled
 from backends.contact import Contact, pause_s
 from backends.errors import BackendError, CodecError
 from backends.mailbox import Answer, Effects, Settlement
@@ -154,10 +155,3 @@ class News:
             log.error(  # noqa: TRY400 - a forged record needs no traceback of ours
                 "record refused", extra={"action": "quarantine", "reason": str(exc)}
             )
-
-
-def raise_if_cancelled() -> None:
-    """End this task if it was cancelled: a blocking read may return as if it had not been."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError

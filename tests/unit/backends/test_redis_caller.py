@@ -2,6 +2,7 @@
 
 import os
 import threading
+import traceback
 from collections.abc import Iterator
 
 import pytest
@@ -51,6 +52,15 @@ def test_an_error_is_ours_and_costs_no_connection(caller: Caller, redis_prefix: 
     with pytest.raises(BackendError, match="WRONGTYPE"):
         caller.call("HGET", f"{redis_prefix}s", "f")
     assert caller.call("CLIENT", "ID") == connection
+
+
+def test_what_a_server_repeats_is_in_no_traceback(caller: Caller) -> None:
+    """It quotes a command that it does not know, password and all; no cause shows that either."""
+    # A traceback shows this line as well.
+    password = "-".join(("s3", "cret"))
+    with pytest.raises(BackendError, match="unknown command") as caught:
+        caller.call("HALLO", "3", "AUTH", "me", password)
+    assert password not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_connection_that_broke_is_replaced(

@@ -1,6 +1,7 @@
 """What a handler returns, as data; how each failure is told is the executors' suite."""
 
 import asyncio
+import signal
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from pipeline.worker import (
     Call,
     Completed,
     Failed,
+    TimeLimitError,
     encode_replies,
     run_call,
     run_handler,
@@ -152,6 +154,24 @@ def test_a_process_of_its_own_runs_any_handler(
                 assert outcome.error.code == code
             else:
                 assert (outcome.replies[0].payloads, code) == ([data_of(number)], None)
+
+
+def test_what_strikes_between_two_steps_is_the_runners_owner_to_see_to() -> None:
+    """A time limit's signal leaves the loop as it is: nobody may run anything on it again."""
+
+    def strike(*_: object) -> None:
+        raise TimeLimitError
+
+    def promise(payload: Ask, metadata: HandlerMetadata) -> object:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        return asyncio.sleep(60)
+
+    former = signal.signal(signal.SIGALRM, strike)
+    try:
+        with asyncio.Runner() as runner, pytest.raises(TimeLimitError):
+            run_call(Call("desk", promise, data_of(1), METADATA), CODEC, runner)
+    finally:
+        signal.signal(signal.SIGALRM, former)
 
 
 async def test_an_object_with_an_async_call_is_awaited() -> None:
