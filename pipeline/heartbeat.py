@@ -8,10 +8,11 @@ import asyncio
 import logging
 import os
 import socket
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+
+from backends.cancelling import cancel_all
 
 log = logging.getLogger(__name__)
 
@@ -69,36 +70,27 @@ class Heartbeat:
                 self._path.unlink(missing_ok=True)
 
 
-class LoopHeartbeat:
-    """Beats from the running event loop between `start` and the end of its block."""
+@asynccontextmanager
+async def loop_heartbeat(path: Path | None) -> AsyncIterator[Callable[[], None]]:
+    """Beat from the running event loop until the end of this block; call what it gives to begin."""
+    heartbeat = Heartbeat(path)
+    tasks: list[asyncio.Task[None]] = []
 
-    def __init__(self, path: Path | None) -> None:
-        self._heartbeat = Heartbeat(path)
-        self._task: asyncio.Task[None] | None = None
+    def begin() -> None:
+        if heartbeat.is_wanted:
+            tasks.append(asyncio.create_task(_beat_on(heartbeat), name="heartbeat"))
 
-    def start(self) -> None:
-        """Begin to beat, if anybody wants that."""
-        if self._heartbeat.is_wanted:
-            self._task = asyncio.create_task(self._run(), name="heartbeat")
+    try:
+        yield begin
+    finally:
+        await cancel_all(tasks)
+        heartbeat.end()
 
-    async def _run(self) -> None:
-        while True:
-            self._heartbeat.beat()
-            await asyncio.sleep(BEAT_S)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        self._heartbeat.end()
+async def _beat_on(heartbeat: Heartbeat) -> None:
+    while True:
+        heartbeat.beat()
+        await asyncio.sleep(BEAT_S)
 
 
 def _watchdog() -> str:

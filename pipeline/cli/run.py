@@ -23,7 +23,7 @@ from pipeline.cli.options import clear_heartbeat, heartbeat_option, load, organi
 from pipeline.cli.reporting import Report, counted, say
 from pipeline.cli.stream import Stream, max_line_bytes
 from pipeline.errors import UnknownListenerError
-from pipeline.heartbeat import LoopHeartbeat
+from pipeline.heartbeat import loop_heartbeat
 from pipeline.organism import Organism
 from pipeline.pump import StreamPump
 from pipeline.roster import Roster
@@ -72,22 +72,26 @@ def run(  # noqa: PLR0913 - one argument an option
     configure_logging(is_verbose=verbose, hides_failures=to is not None)
     organism = load(file)
     clear_heartbeat(heartbeat_file)
-    heartbeat = LoopHeartbeat(heartbeat_file)
     if to is None:
-        return _serve(organism, heartbeat)
+        return _serve(organism, heartbeat_file)
     report = Report(as_json=as_json, is_verbose=verbose)
     ends = (source or STANDARD, sink or STANDARD)
-    return _stream(organism, to, ends, report=report, heartbeat=heartbeat)
+    return _stream(organism, to, ends, report=report, heartbeat_file=heartbeat_file)
 
 
-def _serve(organism: Organism, heartbeat: LoopHeartbeat) -> int:
+def _serve(organism: Organism, heartbeat_file: Path | None) -> int:
     """Run until interrupted."""
-    interrupts = asyncio.run(_in_pump(StreamPump(organism), _Service(organism), heartbeat))
+    interrupts = asyncio.run(_in_pump(StreamPump(organism), _Service(organism), heartbeat_file))
     return OK if interrupts == 1 else INTERRUPTED
 
 
 def _stream(
-    organism: Organism, to: str, ends: tuple[str, str], *, report: Report, heartbeat: LoopHeartbeat
+    organism: Organism,
+    to: str,
+    ends: tuple[str, str],
+    *,
+    report: Report,
+    heartbeat_file: Path | None,
 ) -> int:
     """Run every line of *ends*' first through the listener *to*, its answer to the second."""
     reader = payload_reader(organism, to, "--to")
@@ -98,7 +102,7 @@ def _stream(
             job = Stream(pump, to, reader=reader, source=lines, sink=answers, report=report)
             if lines.is_terminal:
                 report.note("Type a JSON object a line; Ctrl-D ends.")
-            interrupts = asyncio.run(_in_pump(pump, job, heartbeat))
+            interrupts = asyncio.run(_in_pump(pump, job, heartbeat_file))
     report.finish(is_interrupted=bool(interrupts))
     if interrupts:
         return INTERRUPTED
@@ -172,7 +176,7 @@ class _Service:
         self._interrupted.set()
 
 
-async def _in_pump(pump: StreamPump, work: _Work, heartbeat: LoopHeartbeat) -> int:
+async def _in_pump(pump: StreamPump, work: _Work, heartbeat_file: Path | None) -> int:
     """Start *pump*, run *work*, shut down; how many times that was interrupted.
 
     The first interrupt drains, or gives up starting; the second cancels everything.
@@ -191,9 +195,9 @@ async def _in_pump(pump: StreamPump, work: _Work, heartbeat: LoopHeartbeat) -> i
 
     with Interrupts(drain, task.cancel) as interrupts:
         try:
-            async with heartbeat, pump:
+            async with loop_heartbeat(heartbeat_file) as begin_to_beat, pump:
                 has_begun = True
-                heartbeat.start()
+                begin_to_beat()
                 await work.run()
         except asyncio.CancelledError:
             if not interrupts.count:

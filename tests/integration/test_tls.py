@@ -19,7 +19,7 @@ from tests.certificates import Authority
 from tests.fleet import running_worker, write_organism
 from tests.integration.conftest import listener
 from tests.integration.worker_handlers import Work
-from tests.servers import RedisServer, free_port, running_redis
+from tests.servers import RedisServer, free_port, has_tls, miss, running_redis
 
 PREFIX = "tls:"
 
@@ -52,11 +52,10 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     settings = {"port": 0, "tls-port": port, "tls-ca-cert-file": authority.path}
     settings |= {"tls-cert-file": certificate, "tls-key-file": key, "tls-auth-clients": "yes"}
     options = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
-    try:
-        with running_redis(*options) as server:
-            yield Door(server, port, authority, authority.issue("client"))
-    except RuntimeError:
-        pytest.skip("this server was built without TLS")
+    if not has_tls():
+        miss("this server was built without TLS")
+    with running_redis(*options) as server:
+        yield Door(server, port, authority, authority.issue("client"))
 
 
 def application(folder: Path, url: str) -> Celery:

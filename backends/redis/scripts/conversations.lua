@@ -44,8 +44,10 @@ local function call_with(command, key, arguments, option)
     local last = math.min(first + 999, #arguments)
     if option then
       redis.call(command, key, option, unpack(arguments, first, last))
-    else
+    elseif key then
       redis.call(command, key, unpack(arguments, first, last))
+    else
+      redis.call(command, unpack(arguments, first, last))
     end
   end
 end

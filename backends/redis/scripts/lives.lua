@@ -125,9 +125,7 @@ local function index_conversations()
       forget(oldest[i])
     end
   end
-  for first = 1, #gone_keys, 1000 do
-    redis.call('DEL', unpack(gone_keys, first, math.min(first + 999, #gone_keys)))
-  end
+  call_with('DEL', nil, gone_keys)
   index_threads(ended_threads, now + real_ttl)
   index_threads(gone_threads)
 end
