@@ -13,8 +13,8 @@ FUZZ_STAMP := $(FUZZ_VENV)/.fuzz
 EXTRA := $(if $(REDIS_URL)$(SERVER),,[embedded])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: demo demo-local test check chaos fuzz races bench plots fmt lock deploy-check deploy-image \
-	deploy-units test-acl clean
+.PHONY: demo demo-local test test-acl check chaos fuzz races bench plots fmt lock clean \
+	deploy-tools deploy-check deploy-image deploy-units
 
 # The audit of Python's own standard library, over a Redis of its own and two Celery workers.
 demo: $(RUN_STAMP)
@@ -65,10 +65,12 @@ bench: $(DEV_STAMP)
 plots: $(DEV_STAMP)
 	$(BIN)/python -m benchmarks.plots
 
-# What deploy/ holds, against schemas and linters of its formats. Needs npm, kubectl and systemd's
-# tools besides.
-deploy-check: $(DEV_STAMP)
+# Schemas and linters of the formats in deploy/, for `make test` to use; CI does.
+deploy-tools: $(DEV_STAMP)
 	$(PIP) --requirement tests/deploy/requirements.txt
+
+# What deploy/ holds, against all of these. Needs npm, kubectl and systemd's tools besides.
+deploy-check: deploy-tools
 	DEPLOY_CHECK=all $(BIN)/python -m pytest tests/deploy
 
 # The image's own steps, run in a Debian root of its own, and what comes of them at work. Needs

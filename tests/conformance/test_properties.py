@@ -6,8 +6,7 @@ from uuid import uuid4
 import fakeredis
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from backends import (
     BackendConfig,
@@ -19,6 +18,7 @@ from backends import (
 )
 from backends.chains import callers
 from backends.protocol import Backend, SlotRecord
+from tests.machines import run_machine
 from tests.servers import RedisServer
 
 MAX_SLOTS, MAX_THREADS, TTL_S = 3, 3, 10.0
@@ -177,19 +177,6 @@ class BackendMachine(RuleBasedStateMachine):
         assert info["registry_entries"] == len(self.model.chains)
 
 
-def run(machine: type[BackendMachine], *, examples: int, steps: int) -> None:
-    """Try *examples* sequences of *steps* operations."""
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
-
-
 def test_memory_behaves_like_the_model() -> None:
     """The in-memory backend, time included."""
 
@@ -204,7 +191,7 @@ def test_memory_behaves_like_the_model() -> None:
         def elapse(self, seconds: float) -> None:
             self.model.elapse(seconds)
 
-    run(MemoryMachine, examples=150, steps=40)
+    run_machine(MemoryMachine, examples=150, steps=40)
 
 
 def test_manager_behaves_like_the_model() -> None:
@@ -224,7 +211,7 @@ def test_manager_behaves_like_the_model() -> None:
             )
 
     try:
-        run(ManagerMachine, examples=25, steps=20)
+        run_machine(ManagerMachine, examples=25, steps=20)
     finally:
         server.close()
 
@@ -237,7 +224,7 @@ def test_fakeredis_behaves_like_the_model() -> None:
         def open(self, config: BackendConfig) -> Backend:
             return RedisBackend.from_config(config, client=client)
 
-    run(FakeRedisMachine, examples=15, steps=20)
+    run_machine(FakeRedisMachine, examples=15, steps=20)
     client.close()
 
 
@@ -257,4 +244,4 @@ def test_redis_behaves_like_the_model(redis_server: RedisServer) -> None:
                 max_threads=config.max_threads,
             )
 
-    run(RedisMachine, examples=25, steps=20)
+    run_machine(RedisMachine, examples=25, steps=20)

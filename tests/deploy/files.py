@@ -23,14 +23,14 @@ _VARIABLE = re.compile(r"\$(?:(\$)|\{(\w+)(?::(-|\?)([^}]*))?\})")
 FILLED = {"REDIS_PASSWORD": "r3d1s", "FLOWER_BASIC_AUTH": "boss:fl0w3r"}
 
 
-def need(tool: str) -> str:
-    """Where a program is; without it the test is skipped, or fails in `make deploy-check`."""
-    return shutil.which(tool) or miss(tool)
+def need(tool: str, *, is_in_ci: bool = False) -> str:
+    """Where a program is; without it the test is skipped, or fails as `miss` says."""
+    return shutil.which(tool) or miss(tool, is_in_ci=is_in_ci)
 
 
-def miss(what: str) -> NoReturn:
-    """Skip, or fail in `make deploy-check`, because *what* is not here."""
-    if os.environ.get("DEPLOY_CHECK"):
+def miss(what: str, *, is_in_ci: bool = False) -> NoReturn:
+    """Skip because *what* is not here; fail in `make deploy-check`, and where CI has brought it."""
+    if os.environ.get("DEPLOY_CHECK") or (is_in_ci and os.environ.get("CI") == "true"):
         pytest.fail(f"{what} is not here")
     pytest.skip(f"{what} is not here; make deploy-check brings it")
 

@@ -14,13 +14,13 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
 import click
 
+from tests.acceptance.fleets import Command
 from tests.deploy.dockerfile import Build, Stage
 from tests.deploy.files import DOCKERFILE, FILLED, ROOT, composed
 from tests.servers import children_of, free_port, running_redis
@@ -46,16 +46,8 @@ exec chroot "$root" setpriv --reuid="$uid" --regid="$gid" --clear-groups --bound
 """
 
 
-@dataclass
-class Container:
+class Container(Command):
     """A process of the image that goes on."""
-
-    process: subprocess.Popen[bytes]
-    log_path: Path
-
-    @property
-    def log(self) -> str:
-        return self.log_path.read_text(errors="replace")
 
     @property
     def first(self) -> int:

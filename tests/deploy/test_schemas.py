@@ -20,11 +20,11 @@ CLUSTERS = ("1.30.0", "1.37.0")
 
 
 def module(name: str) -> Any:
-    """An optional package."""
+    """A package that `make deploy-tools` brings."""
     try:
         return importlib.import_module(name)
     except ImportError:
-        miss(name)
+        miss(name, is_in_ci=True)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_what_kustomize_makes_of_them(tmp_path: Path) -> None:
 def test_the_dockerfile() -> None:
     """By hadolint, whose every exception stands in the file with its reason."""
     beside = Path(sys.executable).with_name("hadolint")
-    hadolint = str(beside) if beside.exists() else need("hadolint")
+    hadolint = str(beside) if beside.exists() else need("hadolint", is_in_ci=True)
     assert _run(hadolint, str(DOCKERFILE), cwd=COMPOSE.parent) == ""
 
 

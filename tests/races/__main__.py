@@ -8,9 +8,9 @@ import os
 import sys
 import time
 
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
+from hypothesis import Phase
 
+from tests.machines import run_machine
 from tests.races.machine import Races
 from tests.servers import running_redis
 
@@ -26,17 +26,14 @@ def main() -> None:
     started = time.monotonic()
     with running_redis() as server:
         machine = type("Machine", (Races,), {"url": server.url})
-        run_state_machine_as_test(
+        phases = [Phase.generate, Phase.shrink]
+        run_machine(
             machine,
-            settings=settings(
-                max_examples=examples,
-                stateful_step_count=steps,
-                deadline=None,
-                database=None,
-                phases=[Phase.generate, Phase.shrink],
-                report_multiple_bugs=False,
-                suppress_health_check=list(HealthCheck),
-            ),
+            examples=examples,
+            steps=steps,
+            database=None,
+            phases=phases,
+            report_multiple_bugs=False,
         )
     for name, count in sorted(Races.ran.items()):
         sys.stdout.write(f"{name:<26} {count:>8}\n")

@@ -1,5 +1,8 @@
 """What pumps may do, and what may be done to them."""
 
+from collections.abc import Coroutine
+from typing import Any
+
 import hypothesis.strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 from msgspec import structs
@@ -206,6 +209,18 @@ class PumpRaces(Stage):
         assert effects.closed_conversations == told.ended
         assert effects.dropped_answers == told.dropped
 
+    def give_away(
+        self, pump: StillPump, key: str, action: Coroutine[Any, Any, None], *, is_deaf: bool
+    ) -> bool:
+        """A pump ends its part in some work by *action*; whether that was still its own."""
+        is_ours = self.is_holding(pump, key)
+        pump.is_deaf = is_deaf
+        with skewed(pump.skew_s):
+            self.do(action)
+        pump.is_deaf = False
+        del pump.hands[key]
+        return is_ours
+
     @precondition(lambda self: self.has_work(Envelope | Returned))
     @rule(position=positions, is_deaf=deaf)
     def defer(self, position: int, *, is_deaf: bool) -> None:
@@ -214,14 +229,8 @@ class PumpRaces(Stage):
         self.count("defer")
         envelope = work.envelope if isinstance(work, Returned) else work
         assert isinstance(envelope, Envelope)
-        is_ours = self.is_holding(pump, key)
         again = structs.replace(envelope, attempt=envelope.attempt + 1, payload=b"payload")
-        pump.is_deaf = is_deaf
-        with skewed(pump.skew_s):
-            self.do(pump.defer(again, HOUR_S))
-        pump.is_deaf = False
-        del pump.hands[key]
-        if is_ours:
+        if self.give_away(pump, key, pump.defer(again, HOUR_S), is_deaf=is_deaf):
             self.model.put(key, DELAYED)
             self.model.tokens[key].attempt = again.attempt
 
@@ -232,13 +241,7 @@ class PumpRaces(Stage):
         pump, key, envelope = self.pick(position, Envelope)
         self.count("dispatch")
         assert isinstance(envelope, Envelope)
-        is_ours = self.is_holding(pump, key)
-        pump.is_deaf = is_deaf
-        with skewed(pump.skew_s):
-            self.do(pump.dispatch(envelope, FINGERPRINT))
-        pump.is_deaf = False
-        del pump.hands[key]
-        if is_ours:
+        if self.give_away(pump, key, pump.dispatch(envelope, FINGERPRINT), is_deaf=is_deaf):
             self.model.put(key, LEDGER)
             self.runs.tokens[dispatch_id_of(envelope)] = key
 

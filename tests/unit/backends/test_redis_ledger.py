@@ -11,14 +11,12 @@ from uuid import uuid4
 
 import hypothesis.strategies as st
 import redis
-from hypothesis import HealthCheck, settings
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from backends import BackendConfig
@@ -28,6 +26,7 @@ from backends.redis.ledger import Batch, LedgerClient
 from backends.redis.records import Dispatch, Outcome
 from backends.redis.scripts import script_text
 from backends.terms import Terms
+from tests.machines import run_machine
 from tests.servers import RedisServer
 
 MAX_ATTEMPTS = 2
@@ -325,12 +324,4 @@ class LedgerMachine(RuleBasedStateMachine):
 def test_a_dispatch_is_never_lost_and_ends_once(redis_server: RedisServer) -> None:
     """Claims, deaths, releases, lost and repeated messages, in any order."""
     machine = type("Machine", (LedgerMachine,), {"url": redis_server.url})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=150,
-            stateful_step_count=40,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_machine(machine, examples=150, steps=40)

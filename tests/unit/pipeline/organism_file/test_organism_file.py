@@ -2,87 +2,19 @@
 
 import os
 import sys
-import time
 import warnings
-from collections.abc import Callable, Iterator
-from itertools import count, pairwise
 from pathlib import Path
 
 import pytest
 
-from pipeline.errors import ConfigError
-from pipeline.organism import Organism
 from pipeline.organism_file import ConfigWarning, OrganismFile, load_organism
 from pipeline.settings import settings_of
-from pipeline.yaml_tree import MAX_FILE_BYTES, MAX_PROBLEMS
-
-HANDLERS = """
-from dataclasses import dataclass
-
-@dataclass
-class Ask:
-    text: str
-
-class Plain: ...
-
-async def answer(payload, metadata): ...
-def compute(payload, metadata): ...
-"""
-
-_numbers = count()
-
-
-@pytest.fixture(autouse=True)
-def _imports_are_undone() -> Iterator[None]:
-    path, modules = list(sys.path), set(sys.modules)
-    yield
-    sys.path[:] = path
-    for name in set(sys.modules) - modules:
-        del sys.modules[name]
-
-
-@pytest.fixture
-def module(tmp_path: Path) -> str:
-    """A handlers module beside the file, of a name no other test uses."""
-    name = f"organism_handlers_{next(_numbers)}"
-    (tmp_path / f"{name}.py").write_text(HANDLERS)
-    return name
-
-
-@pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return Path("organism.yaml")
-
-
-Write = Callable[[str], Path]
-
-
-@pytest.fixture
-def write(file: Path, module: str) -> Write:
-    """Write a file; `%` stands for the module of the handlers."""
-
-    def write(text: str) -> Path:
-        file.write_text(text.replace("%", module))
-        return file
-
-    return write
-
-
-LISTENERS = """
-listeners:
-  - {name: desk, payload_class: %.Ask, handler: %.answer}
-"""
-
-
-def problems(file: Path) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        load_organism(file)
-    return list(caught.value.problems)
-
-
-def with_settings(write: Write, settings: str) -> Organism:
-    return load_organism(write(f"organism: {{name: o}}\n{settings}{LISTENERS}"))
+from tests.unit.pipeline.organism_file.writing import (
+    LISTENERS,
+    Write,
+    problems,
+    with_settings,
+)
 
 
 def test_a_whole_file(write: Write, module: str) -> None:
@@ -243,66 +175,6 @@ def test_a_file_in_another_encoding(file: Path) -> None:
     assert problems(file) == ['organism.yaml:1: missing key "listeners"']
 
 
-def _alias_bomb() -> str:
-    names = "abcdefghijklmnop"
-    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
-    for former, name in pairwise(names):
-        lines.append(f"{name}: &{name} [{', '.join([f'*{former}'] * 9)}]")
-    return "\n".join(lines)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (_alias_bomb(), "organism.yaml: more than 100000 values, aliases written out"),
-        ("listeners:\n" + "- {name: x}\n" * 100_000, "organism.yaml: more than 100000 values"),
-        ("#" * MAX_FILE_BYTES * 2, f"organism.yaml: larger than {MAX_FILE_BYTES} bytes"),
-        (
-            "organism: {name: o}\nlisteners: []\nbackend: {redis_ttl: " + "1" * 500_000 + "x}",
-            "organism.yaml:3: backend.redis_ttl: expected float",
-        ),
-        (
-            "organism: {name: o}\nlisteners: []\ncelery: {queue: '" + "${A:-" * 500_000 + "'}",
-            "organism.yaml:3: celery.queue: a value with ${…} in it may have 65536 characters",
-        ),
-        (
-            "organism: {name: o}\nlisteners: []\ncelery: {queue: '" + "${A:-" * 10_000 + "'}",
-            'organism.yaml:3: celery.queue: "${" must begin ${NAME} or ${NAME:-default}',
-        ),
-    ],
-    ids=["aliases", "listeners", "bytes", "a number", "variables", "fewer variables"],
-)
-def test_a_hostile_file_is_refused_soon(write: Write, text: str, expected: str) -> None:
-    """It costs seconds at worst, however much it would unfold to."""
-    started = time.monotonic()
-    found = problems(write(text))
-    assert len(found) <= 2
-    assert any(problem.startswith(expected) for problem in found), found
-    assert time.monotonic() - started < 30
-
-
-def test_variables_fill_in_no_more_than_a_file(
-    write: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However long what stands in the environment is, and however often it is asked for."""
-    monkeypatch.setenv("LONG", "x" * 10_000)
-    text = "organism: {name: o}\nlisteners: []\ncelery: {queue: '" + "${LONG}" * 1000 + "'}"
-    found = problems(write(text))
-    assert f"organism.yaml:3: celery.queue: ${{…}} makes the file longer than {MAX_FILE_BYTES}" in (
-        found
-    )
-
-
-def test_no_more_mistakes_are_told_than_anybody_reads(write: Write) -> None:
-    """The rest is counted; each is told with a path of bounded length."""
-    nested = "".join(" " * depth + "k" * 60 + ":\n" for depth in range(40))
-    same = "".join(" " * 40 + "same: 1\n" for _ in range(5000))
-    found = problems(write("organism: {name: o}\nlisteners: []\n" + nested + same))
-    assert len(found) == MAX_PROBLEMS + 1
-    assert found[-1].startswith("organism.yaml: and 40")
-    assert max(map(len, found)) < 1000
-
-
 def test_a_key_given_twice(write: Write) -> None:
     """YAML forbids it; most parsers silently take the last."""
     write("organism: {name: o}\nlimits: {}\nlimits: {}\n" + LISTENERS)
@@ -364,124 +236,6 @@ def test_one_wrong_setting(write: Write, settings: str, problem: str) -> None:
     write(f"organism: {{name: o}}\n{settings}\n{LISTENERS}")
     (found,) = problems(Path("organism.yaml"))
     assert found.startswith(f"organism.yaml:2: {problem}")
-
-
-def test_variables_come_from_the_environment(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Substituted, then read as the type that is expected there."""
-    monkeypatch.setenv("WORKERS", "3")
-    monkeypatch.setenv("QUEUE", "007")
-    monkeypatch.setenv("EMPTY", "")
-    monkeypatch.delenv("UNSET", raising=False)
-    organism = with_settings(
-        write,
-        """
-process_pool: {workers: "${WORKERS}", max_tasks_per_child: "${UNSET:-5}"}
-celery:
-  queue: ${QUEUE}
-  lease_s: ${EMPTY:-2}
-  broker_url: "amqp://${UNSET:-h}/$${x}"
-backend: {manager_address: "${EMPTY}", redis_prefix: "${EMPTY}"}
-""",
-    )
-    assert organism.process_pool.workers == 3
-    assert organism.process_pool.max_tasks_per_child == 5
-    assert (organism.celery.queue, organism.celery.lease_s) == ("007", 2.0)
-    assert organism.celery.broker_url == "amqp://h/${x}"
-    assert (organism.backend.manager_address, organism.backend.redis_prefix) == (None, "")
-
-
-def test_an_unset_variable_is_named(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So is a substitution that is malformed."""
-    monkeypatch.delenv("UNSET", raising=False)
-    write('organism: {name: "${UNSET}"}\ncelery: {queue: "${a b}"}\n' + LISTENERS)
-    assert problems(Path("organism.yaml")) == [
-        (
-            "organism.yaml:1: organism.name: environment variable UNSET is not set;"
-            " ${UNSET:-…} gives a default"
-        ),
-        (
-            'organism.yaml:2: celery.queue: "${" must begin ${NAME} or ${NAME:-default};'
-            " write $${ for itself"
-        ),
-    ]
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        "backend: {redis_url: [redis://:hush@h]}",
-        "backend: {redis_url: {hush: hush}}",
-        "backend: {manager_authkey: 4711}",
-        "celery: {broker_url: [hush]}",
-        "serialization: {signing_key: {a: hush}}",
-        "serialization: {signing_key: [4711]}",
-        'celery: {broker_url: "redis://:hush@${"}',
-    ],
-)
-def test_secrets_are_never_told(write: Write, settings: str) -> None:
-    """A wrong value of a secret setting is not repeated."""
-    write(f"organism: {{name: o}}\n{settings}\n{LISTENERS}")
-    (problem,) = problems(Path("organism.yaml"))
-    assert "hush" not in problem
-    assert "4711" not in problem
-
-
-@pytest.mark.parametrize(
-    ("key", "expected"), [('""', ()), ("a", ("a",)), ("[a, b]", ("a", "b")), ('"${K:-}"', ())]
-)
-def test_a_signing_key_is_one_or_a_list(write: Write, key: str, expected: tuple[str, ...]) -> None:
-    """An empty one is none."""
-    organism = with_settings(write, f"serialization: {{signing_key: {key}}}")
-    assert organism.serialization.signing_key == expected
-
-
-@pytest.mark.parametrize(
-    ("code", "why"),
-    [
-        ("1 / 0", "ZeroDivisionError: division by zero"),
-        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
-        ("raise SystemExit(3)", "SystemExit: 3"),
-        ("def (", "SyntaxError: "),
-    ],
-)
-def test_a_module_that_raises(file: Path, tmp_path: Path, code: str, why: str) -> None:
-    """The reason is told on one line, for each setting that needs the module."""
-    name = f"organism_raises_{next(_numbers)}"
-    (tmp_path / f"{name}.py").write_text(f"\n{code}\n")
-    file.write_text(
-        "organism: {name: o}\nlisteners:\n"
-        f"  - {{name: a, payload_class: {name}.P, handler: {name}.f}}\n"
-    )
-    first, second = problems(file)
-    assert first.startswith(
-        f'organism.yaml:3: listeners[0].handler: module "{name}" raised while importing: {why}'
-    )
-    assert f"{name}.py" in first
-    assert "listeners[0].payload_class" in second
-
-
-def test_the_files_own_folder_is_searched_first(write: Write, tmp_path: Path) -> None:
-    """And stays there, once, for handlers that import later."""
-    sys.path.append(str(tmp_path))
-    load_organism(write("organism: {name: o}" + LISTENERS))
-    load_organism(Path("organism.yaml"))
-    assert sys.path[0] == str(tmp_path)
-    assert sys.path.count(str(tmp_path)) == 1
-
-
-def test_a_module_loaded_from_elsewhere_does_not_win(
-    write: Write, module: str, tmp_path: Path
-) -> None:
-    """Two modules of one name in a process: the second can't be had, and that is said."""
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / f"{module}.py").write_text(HANDLERS)
-    load_organism(write("organism: {name: o}" + LISTENERS))
-    file = other / "organism.yaml"
-    file.write_text(Path("organism.yaml").read_text())
-    found = problems(file)
-    assert len(found) == 2
-    assert f'module "{module}" is already loaded from {tmp_path / module}.py' in found[0]
 
 
 LEGACY = """
