@@ -249,16 +249,18 @@ class StreamPump:
     ) -> Any:
         """Send a message from outside and wait for the answer's payload.
 
+        What `inject` raises, it raises too.
+
         Args:
             timeout_s: seconds to wait; the conversation goes on all the same.
-            thread_id, message_id: as for `inject`; a duplicate gets the first one's answer.
+            thread_id: as for `inject`.
+            message_id: as for `inject`; a duplicate gets the first one's answer.
 
         Raises:
             HandlerError: the answer is an error.
             NoAnswerError: the conversation ended and nobody answered.
             TimeoutError: *timeout_s* passed.
             PumpStoppedError: the pump was shut down meanwhile.
-            The errors of `inject`.
         """
         engine = self._running()
         async with asyncio.timeout(timeout_s) if timeout_s is not None else nullcontext():
