@@ -34,6 +34,8 @@ ROOT = Path(__file__).parents[1]
 PATIENCE_S = 90.0
 #: Of the terminal.
 COLUMNS, LINES = 100, 40
+#: Of a terminal that does not show what it should.
+_SHOWN_CHARS = 5000
 
 #: What would tell a command of another organism or Redis than the document's.
 _FOREIGN = ("ORGANISM", "REDIS_URL", "BROKER_URL", "BACKEND", "WORKERS", "PUMP_SIGNING_KEY")
@@ -179,7 +181,8 @@ class Reader:
     def _compare(self, block: Block, command: str, wanted: str, got: str, *, goes_on: bool) -> None:
         pattern, ids = self._pattern(wanted, goes_on=goes_on)
         found = pattern.match(got)
-        assert found, f"{block}: {command}\n--- the document\n{wanted}--- the terminal\n{got}"
+        shown = got[:_SHOWN_CHARS]
+        assert found, f"{block}: {command}\n--- the document\n{wanted}--- the terminal\n{shown}"
         self._ids |= {written: found[group] for written, group in ids.items()}
 
     def _pattern(self, wanted: str, *, goes_on: bool) -> tuple[re.Pattern[str], dict[str, str]]:

@@ -37,6 +37,19 @@ listeners:
     retries: 2
 ```
 
+```console
+$ pump check organism.yaml
+hello on redis, 2 listeners
+redis at 127.0.0.1:6379, version …
+
+Listener  Kind     Payload  Runs in  Timeout  Retries
+split     handler  Text     inline         -        0
+count     handler  Text     celery      60 s        2
+
+No mistakes found.
+…
+```
+
 * `${NAME}` is taken from the environment, and it is a mistake if it is not set there;
   `${NAME:-default}` has a default.
 * Import paths are looked up in the file's own folder first.
