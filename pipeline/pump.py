@@ -36,7 +36,8 @@ class StreamPump:
     Everything but `register` and `subscribe` belongs to one event loop.
 
     Args:
-        organism: listeners and settings; without it an empty one called *name*.
+        organism: listeners and settings; without it an empty one.
+        name: what the empty one is called.
         is_client: only sends and awaits: other pumps run the handlers. Needs Redis.
 
     Raises:

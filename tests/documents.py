@@ -143,11 +143,12 @@ class Reader:
 
     def leave(self) -> None:
         """Ctrl-C for whatever stayed, last come first; it must end."""
+        staying, self._staying = self._staying, []
         try:
-            for each in reversed(self._staying):
+            for each in reversed(staying):
                 each.interrupt()
         finally:
-            for each in self._staying:
+            for each in staying:
                 each.kill()
 
     def _type(self, block: Block) -> None:
@@ -184,6 +185,7 @@ class Reader:
         shown = got[:_SHOWN_CHARS]
         assert found, f"{block}: {command}\n--- the document\n{wanted}--- the terminal\n{shown}"
         self._ids |= {written: found[group] for written, group in ids.items()}
+        assert len({*self._ids.values()}) == len(self._ids), f"{block}: {command}: {self._ids}"
 
     def _pattern(self, wanted: str, *, goes_on: bool) -> tuple[re.Pattern[str], dict[str, str]]:
         """What *wanted* stands for, and the group of each id that is new."""

@@ -65,11 +65,10 @@ def _paths(nav: Any) -> list[str]:
 
 
 def _section(nav: Any, title: str) -> list[Any]:
-    """The entries below *title*, which is added at the end where there is none."""
-    for entry in nav:
-        if isinstance(entry, dict) and isinstance(entry.get(title), list):
-            found: list[Any] = entry[title]
-            return found
-    added: list[Any] = []
-    nav.append({title: added})
-    return added
+    """The entries below *title*; a new one stands behind the first of the operator's."""
+    titles = [next(iter(entry)) for entry in nav]
+    if title not in titles:
+        nav.insert(titles.index(OTHERS[""]) + 1, {title: []})
+        return _section(nav, title)
+    entries: list[Any] = nav[titles.index(title)][title]
+    return entries

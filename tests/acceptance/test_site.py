@@ -15,7 +15,7 @@ import pipeline
 from docs.hooks.reference import PAGE, reference
 from pipeline.cli.main import main
 from tests.documents import ROOT, Block, Reader, blocks_of
-from tests.servers import free_port, require_redis
+from tests.servers import free_port, miss, require_redis
 
 DOCS = ROOT / "docs"
 #: What one reader follows, page after page, in one folder.
@@ -187,3 +187,19 @@ def test_it_loads_nothing_from_elsewhere(site: Path) -> None:
     for style in site.rglob("*.css"):
         assert not re.search(r"url\([\"']?(https?:)?//", style.read_text(encoding="utf-8"))
     assert "var __index" in (site / "search" / "search_index.js").read_text(encoding="utf-8")
+
+
+def test_its_search_needs_no_server(site: Path, tmp_path: Path) -> None:
+    """In a browser, from a folder."""
+    browser = shutil.which("chromium") or miss("no chromium here")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
+    page = f"{(site / 'index.html').as_uri()}?q=dead+letters"
+    done = subprocess.run(
+        [browser, *options, "--virtual-time-budget=10000", "--dump-dom", page],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert re.search(r"\d+ matching documents", done.stdout), done.stderr
+    assert "operations.html?h=dead" in done.stdout
