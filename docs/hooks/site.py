@@ -15,6 +15,8 @@ ROOT = Path(__file__).parents[2]
 ELSEWHERE = {"deployment.md": "deploy/README.md", "changes.md": "CHANGELOG.md"}
 #: Where pages go that no entry of `nav` names: by the folder they are in.
 OTHERS = {"": "Operate", "runbook": "Runbook"}
+#: Where a page lists those of the runbook.
+_RUNBOOK = "<!-- runbook -->"
 _HOME = "index.md"
 _LINK = re.compile(r"\]\((?![a-z]+:|#)([^)#\s]+)")
 
@@ -40,6 +42,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     """Let links between files of the repository lead to the same thing in the site."""
+    if _RUNBOOK in markdown:
+        markdown = markdown.replace(_RUNBOOK, _runbook())
     place = ROOT / ELSEWHERE.get(page.file.src_uri, f"docs/{page.file.src_uri}")
     pages = {(ROOT / source).resolve(): page_ for page_, source in ELSEWHERE.items()}
 
@@ -54,6 +58,16 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
         return f"]({'../' * page.file.src_uri.count('/')}{uri}"
 
     return _LINK.sub(moved, markdown)
+
+
+def _runbook() -> str:
+    """A section with a link to each page of the runbook; nothing where there is none."""
+    pages = sorted((ROOT / "docs" / "runbook").glob("*.md"))
+    titles = [page.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for page in pages]
+    links = [
+        f"* [{title}](runbook/{page.name})\n" for title, page in zip(titles, pages, strict=True)
+    ]
+    return "".join(["## Runbook\n\nA page for each alert:\n\n", *links]) if links else ""
 
 
 def _paths(nav: Any) -> list[str]:
