@@ -87,7 +87,7 @@ deploy-units: $(DEV_STAMP)
 # The documents as a site, into site/: open site/index.html. Nothing in it is loaded from elsewhere.
 site: $(DEV_STAMP)
 	PYTHONPATH=. $(BIN)/python docs/hooks/reference.py
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 fmt: $(DEV_STAMP)
 	$(BIN)/ruff check --fix-only .

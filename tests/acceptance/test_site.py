@@ -136,6 +136,13 @@ def test_every_public_name_is_in_the_reference() -> None:
     assert {f"pipeline.{name}" for name in pipeline.__all__} <= names
 
 
+def test_links_lead_somewhere_in_the_repository_too() -> None:
+    """Who reads a page where it stands finds the others; the site checks anchors besides."""
+    for page in PAGES:
+        for link in re.findall(r"\]\((?![a-z]+:|#)([^)#\s]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{page.relative_to(ROOT)}: {link}"
+
+
 class _Links(HTMLParser):
     """What a page loads, and where it leads."""
 
