@@ -5,7 +5,8 @@ an organism's file. In a `console` block `$ ` begins a command, what follows is 
 stands for anything, alone on a line for any lines; ids, times, durations and processes may differ,
 but an id is the same wherever it stands. A comment before a block tells what is special about it:
 
-    <!-- stays -->            its last command goes on until the end of the document
+    <!-- stays -->            its last command goes on until the end of the document; what stands
+                              between `…` comes in any order
     <!-- fails -->            its last command does not end with 0
     <!-- as in PAGE -->       its commands are run where they stand in that page
     <!-- not run: REASON -->  it can't be run by a test
@@ -59,6 +60,7 @@ _VARIES = [
 ]
 _TOKEN = re.compile("|".join([f"(?P<id>{_ID})", *(f"({each})" for each, _ in _VARIES)]))
 _FIRST = _TOKEN.groupindex["id"] + 1
+_ANY_LINES = "(?:[^\n]*\n)*?"
 _ESCAPES = re.compile("\x1b\\[[0-9;?]*[A-Za-z]|\r")
 
 
@@ -202,13 +204,17 @@ class Reader:
             ids[written] = f"id{len(ids)}"
             return f"(?P<{ids[written]}>{_ID})"
 
-        lines = []
+        parts = [""]
         for line in self._as_ours(wanted).splitlines():
             if line.strip() == "…":
-                lines.append("(?:[^\n]*\n)*?")
+                parts.append("")
             else:
-                lines.append(_filled(line.rstrip(), varying) + " *\n")
-        return re.compile("".join(lines) + ("" if goes_on else r"\Z")), ids
+                parts[-1] += _filled(line.rstrip(), varying) + " *\n"
+        if goes_on:
+            # Several programs write there: who comes first may differ.
+            first, *others = parts
+            return re.compile(first + "".join(f"(?={_ANY_LINES}{part})" for part in others)), ids
+        return re.compile(_ANY_LINES.join(parts) + r"\Z"), ids
 
     def _start(self, command: str) -> "Typed":
         for written, here in self._ids.items():

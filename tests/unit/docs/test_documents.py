@@ -77,8 +77,9 @@ def test_it_is_one_shell(reader: Reader) -> None:
 
 def test_what_stays_goes_on_until_the_end(reader: Reader) -> None:
     """Its first lines are enough; in the end it is interrupted as by Ctrl-C."""
-    stays = "$ trap 'echo bye > bye; exit' INT; echo ready; while :; do sleep 0.1; done\nready\n"
-    reader.follow([console(stays, "stays"), console("$ ls\n")])
+    goes_on = "trap 'echo bye > bye; exit' INT; echo one; echo two; while :; do sleep 0.1; done"
+    for shown in ("one\n", "…\ntwo\n…\none\n"):
+        reader.follow([console(f"$ {goes_on}\n{shown}", "stays"), console("$ ls\n")])
     reader.leave()
     assert (reader.folder / "bye").exists()
 
