@@ -9,6 +9,7 @@ but an id is the same wherever it stands. A comment before a block tells what is
                               between `…` comes in any order
     <!-- fails -->            its last command does not end with 0
     <!-- as in PAGE -->       its commands are run where they stand in that page
+    <!-- run by TEST -->      the test in that file runs it
     <!-- not run: REASON -->  it can't be run by a test
     <!-- in SECTION -->       each line of it stands in that section of an organism's file
 """
@@ -35,6 +36,8 @@ ROOT = Path(__file__).parents[1]
 PATIENCE_S = 90.0
 #: Of the terminal.
 COLUMNS, LINES = 100, 40
+#: Marks of blocks that are not typed.
+_PASSED_OVER = ("not run", "as in", "run by")
 #: Of a terminal that does not show what it should.
 _SHOWN_CHARS = 5000
 
@@ -140,7 +143,7 @@ class Reader:
                 path = self._here() / block.file
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(self._as_ours(block.text))
-            elif block.kind == "console" and not block.mark.startswith(("not run", "as in")):
+            elif block.kind == "console" and not block.mark.startswith(_PASSED_OVER):
                 self._type(block)
 
     def leave(self) -> None:

@@ -51,6 +51,8 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
         target = (place.parent / link[1]).resolve()
         if target in pages:
             uri = pages[target]
+        elif target == ROOT / "docs" / "runbook":
+            uri = "operations.md#runbook"
         elif target.is_relative_to(ROOT / "docs"):
             uri = target.relative_to(ROOT / "docs").as_posix()
         else:

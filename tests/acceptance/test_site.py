@@ -28,6 +28,11 @@ SITTINGS = [
 READ = {page for sitting in SITTINGS for page in sitting}
 PAGES = sorted([ROOT / "README.md", ROOT / "deploy" / "README.md", *DOCS.rglob("*.md")])
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+#: Pages whose commands are run by tests of their own, for they need what the reader has not.
+OWN_TESTS = {
+    "docs/console.md": "a browser",
+    "docs/traces.md": "a collector",
+}
 #: What no test can run: it needs an engine, a cluster or another machine, changes this one, or is
 #: what runs the tests.
 ELSEWHERE = {"docker", "kubectl", "systemctl", "useradd", "python3", "pip", "make"}
@@ -69,7 +74,10 @@ def test_what_they_say_happens(reader: Reader, pages: tuple[str, ...]) -> None:
 def test_whatever_can_be_run_is_run() -> None:
     """Each command and snippet stands in a page that is followed, or says why it can't be run."""
     for block in BLOCKS:
-        if block.kind == "console" and block.mark.startswith("not run: "):
+        if block.page in OWN_TESTS or block.mark.startswith("run by "):
+            test = block.mark.removeprefix("run by ")
+            assert block.page in OWN_TESTS or (ROOT / test).is_file(), block
+        elif block.kind == "console" and block.mark.startswith("not run: "):
             words = {command.split()[0] for command, _ in block.commands}
             assert words & ELSEWHERE, block
             assert words <= ELSEWHERE | BESIDE, block
