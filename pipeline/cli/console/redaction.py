@@ -1,0 +1,101 @@
+"""What may be shown of a payload: its class, its size, its fields' names and types.
+
+Never a value, but for fields that whoever started the console has named. The bytes are taken
+apart as plain data: no class of the organism is built, and nothing is ever unpickled.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from backends.codec import Codec
+from backends.errors import CodecError
+
+#: Fields of one payload, and characters of a name or of a value, that are shown.
+MOST_FIELDS, MOST_CHARS = 40, 200
+#: Bytes beyond which a payload is not taken apart.
+_LARGE_BYTES = 4 * 1024**2
+
+_Typed = tuple[str, msgspec.Raw]
+_split: msgspec.msgpack.Decoder[_Typed] = msgspec.msgpack.Decoder(_Typed)
+_NAMES: dict[Any, str] = {
+    str: "text",
+    bytes: "bytes",
+    list: "list",
+    dict: "map",
+    bool: "bool",
+    type(None): "none",
+}
+_UNITS: dict[Any, str] = {str: "character", bytes: "byte", list: "item", dict: "entry"}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a payload."""
+
+    name: str
+    #: As it travels: `text`, `int`, `float`, `bool`, `bytes`, `list`, `map`, `none`.
+    type: str
+    #: How long it is, with its unit; empty where that would tell its value.
+    size: str
+    #: None unless the field is one of those that may be shown.
+    value: str | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A payload without its values."""
+
+    type: str
+    bytes: int
+    fields: tuple[Field, ...] = ()
+    #: Fields that are left out.
+    more: int = 0
+    #: Why there are no fields; empty where there are, or are none.
+    note: str = ""
+
+
+def summarise(typed: bytes, codec: Codec, shown: Collection[str]) -> Summary:
+    """What may be told of a typed payload.
+
+    Args:
+        shown: fields whose values may be told, as `field` or `Class.field`.
+    """
+    try:
+        name = codec.type_name(typed)[:MOST_CHARS]
+    except CodecError:
+        return Summary("?", len(typed), note="unreadable")
+    if codec.pickles:
+        return Summary(name, len(typed), note="pickled")
+    if len(typed) > _LARGE_BYTES:
+        return Summary(name, len(typed), note="too large to be taken apart")
+    try:
+        body = msgspec.msgpack.decode(_split.decode(typed)[1])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return Summary(name, len(typed), note="unreadable")
+    if not isinstance(body, dict):
+        return Summary(name, len(typed))
+    short = name.rpartition(".")[2]
+    fields = tuple(
+        _field(str(key)[:MOST_CHARS], value, is_shown=bool({key, f"{short}.{key}"} & set(shown)))
+        for key, value in list(body.items())[:MOST_FIELDS]
+    )
+    return Summary(name, len(typed), fields, max(0, len(body) - MOST_FIELDS))
+
+
+def _field(name: str, value: Any, *, is_shown: bool) -> Field:
+    kind = type(value)
+    size = _counted(len(value), _UNITS[kind]) if kind in _UNITS else ""
+    return Field(name, _NAMES.get(kind, kind.__name__), size, _text(value) if is_shown else None)
+
+
+def _counted(number: int, unit: str) -> str:
+    plural = "entries" if unit == "entry" else f"{unit}s"
+    return f"{number:,} {unit if number == 1 else plural}"
+
+
+def _text(value: Any) -> str:
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return text if len(text) <= MOST_CHARS else f"{text[:MOST_CHARS]}…"
