@@ -239,7 +239,8 @@ def _why(letter: Letter) -> str:
     if letter.code == "worker_lost":
         deaths = len(letter.history)
         if deaths:
-            return f"Its handler killed its worker {'once' if deaths == 1 else f'{deaths} times'}."
+            often = {1: "once", 2: "twice"}.get(deaths, f"{deaths} times")
+            return f"Its handler killed its worker {often}."
         return "No live worker runs this listener as the organism declares it."
     return "It can't be read, or can't be delivered to a listener."
 

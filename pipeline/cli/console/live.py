@@ -87,6 +87,8 @@ class Live:
             self.pages -= 1
             if not self.pages:
                 self._somebody.clear()
+                # Whoever comes next is not told what was.
+                self._sections = {}
 
     async def _wake(self) -> None:
         async with self._news:

@@ -97,5 +97,8 @@ def _counted(number: int, unit: str) -> str:
 
 
 def _text(value: Any) -> str:
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    try:
+        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    except (TypeError, ValueError):
+        return "no form in JSON"
     return text if len(text) <= MOST_CHARS else f"{text[:MOST_CHARS]}…"

@@ -1,7 +1,7 @@
 // One conversation: its waterfall, its graph, what is under way, its dead letters.
 
 import { get } from "./api.js";
-import { bytes, duration, el, heading, moment, number, plural, setText, shortType, stateMark, table } from "./dom.js";
+import { bytes, duration, el, heading, moment, number, plural, setText, shortType, stateMark, table, took } from "./dom.js";
 import { drawGraph } from "./graph.js";
 import { fieldsOf } from "./payload.js";
 import { letterTable } from "./letters.js";
@@ -55,8 +55,13 @@ export function conversation(root, world, id) {
     const { runs, more } = detail;
     const scale = scaleOf(detail);
     const body = el("tbody");
+    const callers = [];
     runs.slice(0, shown).forEach((run, place) => {
-      const line = lineOf(run, place, scale, world, opened.has(place), toggle);
+      callers[run.depth] = run;
+      const caller = callers[run.depth - 1];
+      // What a listener is answered has come from elsewhere.
+      const sent = caller?.listener === run.from_id ? caller.started + caller.seconds : run.started;
+      const line = lineOf({ ...run, at: place, sent }, scale, world, opened.has(place), toggle);
       body.append(line);
       if (opened.has(place)) body.append(messagesOf(run, place));
     });
@@ -101,7 +106,7 @@ function factsOf(list, { row, threads, letters }) {
     ["Threads", number(threads)],
     ["Dead letters", number(letters.length)],
     ["Started", moment(row.started)],
-    ["Took", row.started && row.last ? duration(row.last - row.started) : "–"],
+    ["Took", took(row)],
   ];
   list.replaceChildren(...pairs.map(([name, value]) => el("div", {}, el("dt", { textContent: name }), el("dd", {}, value))));
 }
@@ -124,19 +129,22 @@ function axis({ span }) {
 
 function legend() {
   const entry = (kind, text) => el("span", {}, el("span", { className: `swatch ${kind}`, attr: { "aria-hidden": "true" } }), text);
-  return el("p", { className: "legend" }, entry("on-worker", "on workers"), entry("on-pump", "on pumps"), entry("failed", "failed"));
+  return el("p", { className: "legend" }, entry("on-worker", "on workers"), entry("on-pump", "on pumps"), entry("failed", "failed"), entry("waiting", "waiting"));
 }
 
-function lineOf(run, place, scale, world, isOpen, toggle) {
+function lineOf(run, scale, world, isOpen, toggle) {
   const isRemote = world.listeners?.find((each) => each.name === run.listener)?.is_cpu_bound;
   const kind = run.error ? "failed" : isRemote ? "on-worker" : "on-pump";
   const bar = el("span", { className: `run ${kind}` });
   bar.style.left = `${((run.started - scale.start) / scale.span) * 100}%`;
   bar.style.width = `${(run.seconds / scale.span) * 100}%`;
+  const wait = el("span", { className: "wait" });
+  wait.style.left = `${((run.sent - scale.start) / scale.span) * 100}%`;
+  wait.style.width = `${(Math.max(0, run.started - run.sent) / scale.span) * 100}%`;
   const name = el("button", {
     type: "button", className: "name", title: `from ${run.from_id}`,
-    attr: { "aria-expanded": String(isOpen), "data-run": place },
-    on: { click: () => toggle(place) },
+    attr: { "aria-expanded": String(isOpen), "data-run": run.at },
+    on: { click: () => toggle(run.at) },
   }, el("span", { className: "twist", attr: { "aria-hidden": "true" } }), run.listener);
   name.style.marginInlineStart = `${Math.min(run.depth, 12) * 1.1}rem`;
   const attempt = el("td", { className: "num wide" }, run.attempt > 1 ? el("span", { className: "warn", textContent: String(run.attempt) }) : "1");
@@ -149,7 +157,7 @@ function lineOf(run, place, scale, world, isOpen, toggle) {
     el("td", { className: "wide mono", textContent: run.place }),
     attempt,
     el("td", { className: "num", textContent: duration(run.seconds) }),
-    el("td", { className: "lane", title: label }, el("span", { className: "aside", textContent: label }), el("div", { className: "track", attr: { "aria-hidden": "true" } }, bar, run.error ? errorBeside(run, scale) : null)),
+    el("td", { className: "lane", title: label }, el("span", { className: "aside", textContent: label }), el("div", { className: "track", attr: { "aria-hidden": "true" } }, wait, bar, run.error ? errorBeside(run, scale) : null)),
   );
 }
 
@@ -163,9 +171,9 @@ function errorBeside(run, scale) {
 }
 
 function messagesOf(run, place) {
-  const cell = el("td", { colSpan: HEADS.length + 1 }, "…");
+  const cell = el("div", { className: "inner" }, "…");
   load();
-  return el("tr", { className: "more", attr: { "data-of": place } }, cell);
+  return el("tr", { className: "more", attr: { "data-of": place } }, el("td", { colSpan: HEADS.length + 1 }, cell));
 
   async function load() {
     try {

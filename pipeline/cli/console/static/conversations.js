@@ -1,7 +1,7 @@
 // The list of conversations, a page at a time.
 
 import { get } from "./api.js";
-import { duration, el, heading, moment, number, plural, reconcile, setText, stateMark, table } from "./dom.js";
+import { el, heading, moment, number, plural, reconcile, setText, stateMark, table, took } from "./dom.js";
 import { throttled } from "./throttle.js";
 
 const STATES = [["all", "All"], ["open", "Open"], ["ended", "Ended"], ["answered", "Answered"], ["failed", "Failed"], ["closed", "Closed without answer"]];
@@ -109,7 +109,7 @@ function make(row) {
 }
 
 function update(node, row) {
-  const [state, , listeners, busy, hops, failed, retries, started, took] = node.children;
+  const [state, , listeners, busy, hops, failed, retries, started, time] = node.children;
   if (node.dataset.state !== row.state) {
     state.replaceChildren(stateMark(row.state));
     node.dataset.state = row.state;
@@ -125,5 +125,5 @@ function update(node, row) {
     node.dataset.started = row.started;
     started.replaceChildren(moment(row.started));
   }
-  setText(took, row.started && row.last ? duration(row.last - row.started) : "–");
+  setText(time, took(row));
 }

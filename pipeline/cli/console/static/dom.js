@@ -67,6 +67,13 @@ export function duration(seconds) {
   return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
 }
 
+/** How long a conversation took, or has been open. */
+export function took({ state, started, last }) {
+  if (!started || !last) return "–";
+  const end = state === "open" ? Math.max(last, Date.now() / 1000) : last;
+  return duration(end - started);
+}
+
 export function bytes(count) {
   if (count < 1000) return `${count} B`;
   if (count < 1e6) return `${(count / 1e3).toFixed(1)} kB`;

@@ -27,6 +27,7 @@ export function drawGraph(nodes, edges) {
   ));
   return [
     el("div", { className: "scroll canvas", tabIndex: 0, attr: { role: "region", "aria-label": "Graph of calls" } }, drawing),
+    el("p", { className: "note", textContent: "Numbers are calls; ⇄ marks those whose answer had the caller run again." }),
     el("details", {}, el("summary", { textContent: "The same as a table" }),
       table("Calls", [["From"], ["To"], ["Calls", "num"], ["Failed", "num"], ["Answers", "num"]], el("tbody", {}, ...lines))),
   ];
