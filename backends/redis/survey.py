@@ -9,7 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from backends.codec import Codec
+import msgspec
+
+from backends.codec import Codec, decoded
 from backends.errors import CodecError
 from backends.mailbox import Envelope
 from backends.protocol import BackendConfig
@@ -25,6 +27,8 @@ MOST_DISPATCHES = 200
 #: Records asked for at once, and bytes after which no more are: payloads may be large.
 _CHUNK, _MOST_BYTES = 20, 16 * 1024**2
 _OPEN, _CLOSED, _LETTERS = "i:open", "i:closed", "i:letters"
+
+_histories = msgspec.msgpack.Decoder(list[object])
 
 
 class Indexed(NamedTuple):
@@ -240,16 +244,16 @@ class Survey(Archive):
             pipeline.lrange(f"{key}l:ready", 0, limit - 1)
             published, ready = pipeline.execute()
             waiting = [name for joined in published for name in joined.split(b" ")] + ready
-            deaths = self._client.hgetall(f"{key}l:deaths") if owners or waiting else {}
+            names = list(dict.fromkeys([*owners, *waiting]))[:limit]
+            died = self._client.hmget(f"{key}l:deaths", names) if names else []
+        deaths = {name: len(_deaths(raw)) for name, raw in zip(names, died, strict=True) if raw}
         found = []
-        for name, kept in self._dispatches(list(dict.fromkeys([*owners, *waiting]))[:limit]):
+        for name, kept in self._dispatches(names):
             with suppress(CodecError, UnicodeDecodeError):
                 dispatch_id = unescape(name)
                 envelope = self._records.open_dispatch(dispatch_id, kept).envelope
                 owner = owners.get(name, b"").decode()
-                # An array of at most 15: its length is in its first byte.
-                died = deaths.get(name, b"\0")[0] & 15
-                found.append(AtWork(dispatch_id, envelope, owner, died))
+                found.append(AtWork(dispatch_id, envelope, owner, deaths.get(name, 0)))
         return found
 
     def messages(self, thread_id: str, limit: int) -> list[tuple[SlotMetadata, bytes] | None]:
@@ -328,6 +332,13 @@ class Survey(Archive):
                     field[1:].decode(errors="replace") for field in told if field.startswith(b"f")
                 ),
             )
+
+
+def _deaths(raw: bytes) -> list[object]:
+    """What our scripts keep of a dispatch's deaths; nothing where it is not ours."""
+    with suppress(CodecError):
+        return decoded(_histories, raw, "a history")
+    return []
 
 
 def _score(rows: list[tuple[bytes, float]]) -> float:

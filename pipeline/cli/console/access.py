@@ -57,10 +57,6 @@ class Keys:
         secure = "; Secure" if is_secure else ""
         return f"{self._name(port)}={self._session}; Path=/; HttpOnly; SameSite=Strict{secure}"
 
-    def farewell(self, port: int) -> str:
-        """What makes a browser forget it."""
-        return f"{self._name(port)}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0"
-
     def admits(self, headers: Headers, port: int) -> bool:
         """True when a request carries the cookie, or the token as `Authorization: Bearer`."""
         scheme, _, token = headers.get("authorization", "").partition(" ")

@@ -66,7 +66,7 @@ class Console:
         self.app: ASGIApp = Guard(inner, keys, port=port, hosts=hosts, is_read_only=is_read_only)
 
     def _routes(self) -> Iterable[Route]:
-        yield Route("/api/session", self._session, methods=["GET", "POST", "DELETE"])
+        yield Route("/api/session", self._session, methods=["GET", "POST"])
         # Not a function, for Starlette to hand it the bare connection.
         yield Route("/api/events", _Events(self.live), methods=["GET"])
         questions = {
@@ -121,10 +121,6 @@ class Console:
                 return refusal(400, str(exc))
             if not self._keys.fits(token):
                 return refusal(401, "this is not the token that `pump console` has printed")
-        elif request.method == "DELETE":
-            return Response(
-                status_code=204, headers={"set-cookie": self._keys.farewell(self._port)}
-            )
         elif not self._keys.admits(request.headers, self._port):
             return refusal(401, "enter the token that `pump console` has printed")
         facts = {

@@ -58,6 +58,11 @@ class Crowd:
         pipeline.hincrby(f"{PREFIX}l:counts", "hops", count * HOPS)
         pipeline.execute()
 
+    def server(self) -> dict[str, Any]:
+        """What the server tells of itself."""
+        told: dict[str, Any] = self._client.info("everything")
+        return told
+
     def _fields(self, name: str, *, are_open: bool) -> dict[Any, Any]:
         now = time.time()
         hops = (
@@ -138,11 +143,23 @@ def seen(visitor: Visitor, crowd: Crowd) -> Iterator[str]:
             yield f"page, {what}: {_changed(page, act):.0f} ms"
         page.get_by_label("Find").fill("")
         page.get_by_label("State").select_option("all")
+        rows.nth(49).wait_for()
+        yield f"page, open and quiet: {_load(crowd, page)}"
         with _busy(crowd):
             page.wait_for_timeout(WATCHED_S * 1000)
         longest, tasks = page.evaluate("[window.longest, window.tasks]")
         yield f"page, longest task: {longest:.0f} ms ({tasks} of 50 ms or more)"
         browser.close()
+
+
+def _load(crowd: Crowd, page: Page) -> str:
+    """What one open page costs Redis."""
+    before, began = crowd.server(), time.monotonic()
+    page.wait_for_timeout(5000)
+    after, took = crowd.server(), time.monotonic() - began
+    commands = (after["total_commands_processed"] - before["total_commands_processed"]) / took
+    spent = sum(after[name] - before[name] for name in ("used_cpu_user", "used_cpu_sys")) / took
+    return f"{commands:.0f} commands and {spent * 1000:.1f} ms of Redis's processor a second"
 
 
 def _changed(page: Page, act: Callable[[], object]) -> float:
