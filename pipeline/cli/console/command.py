@@ -48,7 +48,7 @@ _BACKLOG = 128
 @click.option(
     "--show-reasons",
     is_flag=True,
-    help="Show the reasons kept with dead letters, which may quote payloads.",
+    help="Show the words of errors and of dead letters' reasons, which may quote payloads.",
 )
 @click.option(
     "--allow-host",
@@ -71,7 +71,8 @@ def console(  # noqa: PLR0913 - one argument an option
 
     It prints one URL with a token in it; whoever opens that is let in, nobody else is.
     $PUMP_CONSOLE_TOKEN sets a token that stays the same. Of payloads the page shows classes,
-    sizes and the names and types of fields, no values.
+    sizes and the names and types of fields, no values; of errors the exception's class and
+    where it was raised, not its words.
 
     It needs a backend of type redis. Ctrl-C ends it; pumps and workers go on.
     """
@@ -83,6 +84,7 @@ def console(  # noqa: PLR0913 - one argument an option
                 " `pip install 'celery-pump[console]'` brings it"
             )
     # What else is not needed by any other command.
+    from pipeline.cli.console.redaction import Rule  # noqa: PLC0415
     from pipeline.cli.console.serving import Settings, serve  # noqa: PLC0415
 
     configure_logging(is_verbose=False)
@@ -99,8 +101,7 @@ def console(  # noqa: PLR0913 - one argument an option
             hosts=names,
             token=token,
             is_read_only=read_only,
-            shown=shown,
-            with_reasons=show_reasons,
+            rule=Rule(frozenset(shown), show_reasons),
         )
         return serve(organism, listener, settings)
 

@@ -1,7 +1,7 @@
 """Answers what the page asks, from Redis, and remembers what can't change any more. Blocking."""
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -26,7 +26,7 @@ from pipeline.cli.console.facts import (
     underway_of,
 )
 from pipeline.cli.console.memory import Memory
-from pipeline.cli.console.redaction import summarise
+from pipeline.cli.console.redaction import Rule, Summary, summarise
 from pipeline.cli.console.sampling import Meter, Sample
 from pipeline.cli.trees import lines_of, tree_of
 from pipeline.organism import Organism
@@ -96,17 +96,14 @@ class Desk:
 
     Args:
         organism: over Redis.
-        shown: fields of payloads whose values may be told, as `field` or `Class.field`.
-        with_reasons: whether the reasons kept with dead letters may be told.
+        rule: what may be told of payloads and errors.
     """
 
-    def __init__(
-        self, organism: Organism, *, shown: Collection[str] = (), with_reasons: bool = False
-    ) -> None:
+    def __init__(self, organism: Organism, rule: Rule) -> None:
         self._organism = organism
         self._codec: Codec = codec_of(organism)
         self._survey = Survey(organism.backend, self._codec)
-        self._shown, self._with_reasons = frozenset(shown), with_reasons
+        self._rule = rule
         self._fingerprints = {
             listener.name: fingerprint_of(listener)
             for listener in organism.listeners
@@ -177,7 +174,7 @@ class Desk:
                 metadata.from_id,
                 metadata.to_id,
                 metadata.timestamp,
-                summarise(typed, self._codec, self._shown),
+                self._told_of(typed),
             )
             for each in self._survey.messages(thread, MOST_MESSAGES)
             if each is not None
@@ -229,7 +226,16 @@ class Desk:
             edges=edges,
             underway=[each for each in underway if each.conversation == found.id],
             letters=[letter for letter in letters if letter.conversation == found.id],
+            faults=[
+                fault
+                for answer in found.answers.values()
+                if answer and answer.is_error
+                for fault in self._told_of(answer.payload).faults
+            ],
         )
+
+    def _told_of(self, typed: bytes) -> Summary:
+        return summarise(typed, self._codec, self._rule)
 
     def _found(self, name: str) -> Indexed | None:
         """The conversation with this id, or that a thread with this id belongs to."""
@@ -294,8 +300,8 @@ class Desk:
             letter = self._survey.letter(letter_id)
         except CodecError:
             return LetterFacts(letter_id)
-        payload = summarise(letter.envelope.payload, self._codec, self._shown)
-        return letter_of(letter_id, letter, payload, with_reason=self._with_reasons)
+        payload = self._told_of(letter.envelope.payload)
+        return letter_of(letter_id, letter, payload, with_reason=self._rule.with_reasons)
 
     def _listeners(self, live: list[WorkerLease], now: float) -> Iterable[ListenerFacts]:
         for name in dict.fromkeys(listener.name for listener in self._organism.listeners):

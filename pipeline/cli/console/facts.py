@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from backends.mailbox import Hop, Letter
 from backends.redis.survey import AtWork, Brief
+from pipeline.cli.console.faults import Fault
 from pipeline.cli.console.redaction import Summary
 from pipeline.cli.threads import state_of
 from pipeline.roster import name_of
@@ -125,6 +126,8 @@ class Detail:
     edges: list[Edge]
     underway: list[Underway]
     letters: list[LetterFacts]
+    #: What whoever asked was told went wrong.
+    faults: list[Fault]
 
 
 def row_of(brief: Brief) -> Row:

@@ -4,7 +4,7 @@ Never a value, but for fields that whoever started the console has named. The by
 apart as plain data: no class of the organism is built, and nothing is ever unpickled.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import msgspec
 
 from backends.codec import Codec
 from backends.errors import CodecError
+from pipeline.cli.console.faults import ERROR, GATHERED, Fault, faults_in
 
 #: Fields of one payload, and characters of a name or of a value, that are shown.
 MOST_FIELDS, MOST_CHARS = 40, 200
@@ -29,6 +30,16 @@ _NAMES: dict[Any, str] = {
     type(None): "none",
 }
 _UNITS: dict[Any, str] = {str: "character", bytes: "byte", list: "item", dict: "entry"}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What may be told besides."""
+
+    #: Fields whose values may be, as `field` or `Class.field`.
+    shown: frozenset[str] = frozenset()
+    #: Whether the words of errors may be.
+    with_reasons: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,34 +66,41 @@ class Summary:
     more: int = 0
     #: Why there are no fields; empty where there are, or are none.
     note: str = ""
+    #: The failed calls that it tells of.
+    faults: tuple[Fault, ...] = ()
 
 
-def summarise(typed: bytes, codec: Codec, shown: Collection[str]) -> Summary:
-    """What may be told of a typed payload.
-
-    Args:
-        shown: fields whose values may be told, as `field` or `Class.field`.
-    """
+def summarise(typed: bytes, codec: Codec, rule: Rule) -> Summary:
+    """What may be told of a typed payload."""
     try:
         name = codec.type_name(typed)[:MOST_CHARS]
     except CodecError:
         return Summary("?", len(typed), note="unreadable")
-    if codec.pickles:
+    if codec.pickles and name != GATHERED:
         return Summary(name, len(typed), note="pickled")
     if len(typed) > _LARGE_BYTES:
         return Summary(name, len(typed), note="too large to be taken apart")
     try:
-        body = msgspec.msgpack.decode(_split.decode(typed)[1])
+        raw = _split.decode(typed)[1]
+        body = msgspec.msgpack.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return Summary(name, len(typed), note="unreadable")
+    faults = faults_in(name, raw, with_reasons=rule.with_reasons)
+    if name == GATHERED and isinstance(body, list):
+        body = dict(zip(("results", "errors"), body, strict=False))
     if not isinstance(body, dict):
-        return Summary(name, len(typed))
+        return Summary(name, len(typed), faults=faults)
+    fields = tuple(_fields(name, body, rule.shown))
+    return Summary(name, len(typed), fields, max(0, len(body) - MOST_FIELDS), faults=faults)
+
+
+def _fields(name: str, body: dict[Any, Any], shown: Collection[str]) -> Iterator[Field]:
+    # What the pump itself made holds others' payloads, and their words.
+    may_show = name not in (ERROR, GATHERED)
     short = name.rpartition(".")[2]
-    fields = tuple(
-        _field(str(key)[:MOST_CHARS], value, is_shown=bool({key, f"{short}.{key}"} & set(shown)))
-        for key, value in list(body.items())[:MOST_FIELDS]
-    )
-    return Summary(name, len(typed), fields, max(0, len(body) - MOST_FIELDS))
+    for key, value in list(body.items())[:MOST_FIELDS]:
+        is_shown = may_show and (key in shown or f"{short}.{key}" in shown)
+        yield _field(str(key)[:MOST_CHARS], value, is_shown=is_shown)
 
 
 def _field(name: str, value: Any, *, is_shown: bool) -> Field:

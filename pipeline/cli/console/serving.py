@@ -11,6 +11,7 @@ import uvicorn
 
 from pipeline.cli.console.access import Keys
 from pipeline.cli.console.desk import Desk
+from pipeline.cli.console.redaction import Rule
 from pipeline.cli.console.web import Console
 from pipeline.cli.interrupts import Interrupts
 from pipeline.cli.reporting import say
@@ -29,10 +30,8 @@ class Settings:
     #: None for one that is made up.
     token: str | None = None
     is_read_only: bool = False
-    #: Fields of payloads whose values it may show.
-    shown: tuple[str, ...] = ()
-    #: True when it may show reasons kept with dead letters.
-    with_reasons: bool = False
+    #: What it may show of payloads and errors.
+    rule: Rule = Rule()  # noqa: RUF009 - frozen
 
 
 class _Server(uvicorn.Server):
@@ -49,8 +48,7 @@ def serve(organism: Organism, listener: socket.socket, settings: Settings) -> in
         listener: listens; closed by whoever opened it.
     """
     keys = Keys(settings.token)
-    shown, with_reasons = settings.shown, settings.with_reasons
-    with closing(Desk(organism, shown=shown, with_reasons=with_reasons)) as desk:
+    with closing(Desk(organism, settings.rule)) as desk:
         asyncio.run(_serve(organism, listener, settings, keys, desk))
     return 0
 

@@ -1,6 +1,7 @@
 """`pump console`, asked over HTTP: what it tells, to whom, and what it never tells."""
 
 import json
+import re
 import socket
 import sys
 from pathlib import Path
@@ -42,6 +43,14 @@ class TestWhatItTells:
         assert edges["split", "work"]["calls"] == 4
         assert edges["split", "work"]["failures"] == 1
         assert edges["external", "split"]["calls"] == 1
+        caller = scene.console.get("messages", thread=runs[0]["thread"])
+        (fault,) = (fault for message in caller for fault in message["payload"]["faults"])
+        assert (fault["listener"], fault["code"], fault["raised"]) == (
+            "work",
+            "raised",
+            "ValueError",
+        )
+        assert re.fullmatch(r"asks\.py:\d+ in work", fault["where"])
         row = told["row"]
         assert (row["state"], row["hops"], row["failures"], row["retries"]) == ("answered", 6, 1, 2)
 
@@ -58,6 +67,13 @@ class TestWhatItTells:
         ]
         assert fields["secret"]["size"] == f"{len(SECRET)} characters"
         assert [fields[name]["value"] for name in ("n", "secret", "shown")] == [None, None, SHOWN]
+
+    def test_what_whoever_asked_was_told(self, scene: Scene) -> None:
+        """A conversation that failed says why, without the handler's words."""
+        told = ended(scene, scene.ask("work", 2))
+        assert told["row"]["state"] == "failed"
+        (fault,) = told["faults"]
+        assert (fault["raised"], fault["attempt"], fault["message"]) == ("ValueError", 2, None)
 
     def test_lists_are_paged_and_found(self, scene: Scene) -> None:
         """By state, by part of an id, by listener, by a thread below."""

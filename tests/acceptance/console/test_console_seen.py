@@ -1,6 +1,7 @@
 """The console's page in a browser: live, by keyboard alone, in light and dark, with Redis away."""
 
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -57,9 +58,11 @@ def test_conversations_arrive_and_open(scene: Scene, open_page: Open) -> None:
     expect(waterfall.locator(".run.failed")).to_have_count(1)
     graph = page.get_by_role("img", name="3 listeners and the calls between them")
     expect(graph.locator(".node")).to_have_count(3)
-    waterfall.get_by_role("button", name="work").first.click()
+    for run in waterfall.get_by_role("button", name="work").all():
+        run.click()
+    expect(waterfall.get_by_text(re.compile(r"raised ValueError at asks\.py:\d+"))).to_be_visible()
     messages = page.get_by_role("table", name="Messages of this thread")
-    expect(messages.get_by_text("secret text, 37 characters")).to_be_visible()
+    expect(messages.get_by_text("secret text, 37 characters")).to_have_count(3)
     assert "planted" not in page.content()
 
 

@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { bytes, duration, el, heading, moment, number, plural, setText, shortType, stateMark, table, took } from "./dom.js";
 import { drawGraph } from "./graph.js";
-import { fieldsOf } from "./payload.js";
+import { faultText, fieldsOf } from "./payload.js";
 import { letterTable } from "./letters.js";
 import { throttled } from "./throttle.js";
 
@@ -19,6 +19,7 @@ export function conversation(root, world, id) {
   const opened = new Set();
   const note = el("p", { className: "note", attr: { role: "status" } });
   const facts = el("dl", { className: "facts" });
+  const faults = el("div");
   const waterfall = el("div");
   const graph = el("div");
   const underway = el("div");
@@ -44,6 +45,7 @@ export function conversation(root, world, id) {
 
   function draw() {
     factsOf(facts, detail);
+    faults.replaceChildren(...(detail.faults.length ? [el("h2", { textContent: "What whoever asked was told" }), whyOf(detail.faults)] : []));
     drawWaterfall();
     graph.replaceChildren(el("h2", { textContent: "Who called whom" }), ...drawGraph(detail.nodes, detail.edges));
     underway.replaceChildren(...underwayOf(detail));
@@ -63,7 +65,7 @@ export function conversation(root, world, id) {
       const sent = caller?.listener === run.from_id ? caller.started + caller.seconds : run.started;
       const line = lineOf({ ...run, at: place, sent }, scale, world, opened.has(place), toggle);
       body.append(line);
-      if (opened.has(place)) body.append(messagesOf(run, place));
+      if (opened.has(place)) body.append(messagesOf(run, caller, place));
     });
     const head = el("tr", {}, ...HEADS.map(([text, kind = ""]) => el("th", { scope: "col", className: kind, textContent: text })), el("th", { scope: "col", className: "lane" }, axis(scale)));
     const left = runs.length - shown;
@@ -85,7 +87,7 @@ export function conversation(root, world, id) {
   root.append(
     el("p", { className: "crumb" }, el("a", { href: "#/conversations", textContent: "Conversations" })),
     heading("", el("span", { className: "id", textContent: id })),
-    note, facts, waterfall, underway, graph, letters,
+    note, facts, faults, waterfall, underway, graph, letters,
   );
   refresh.now();
   return {
@@ -170,7 +172,7 @@ function errorBeside(run, scale) {
   return text;
 }
 
-function messagesOf(run, place) {
+function messagesOf(run, caller, place) {
   const cell = el("div", { className: "inner" }, "…");
   load();
   return el("tr", { className: "more", attr: { "data-of": place } }, el("td", { colSpan: HEADS.length + 1 }, cell));
@@ -178,15 +180,23 @@ function messagesOf(run, place) {
   async function load() {
     try {
       const found = await get("messages", { thread: run.thread });
+      // Why a call failed stands where its caller was told.
+      const told = run.error && caller ? await get("messages", { thread: caller.thread }) : [];
+      const faults = told.flatMap(({ payload }) => payload.faults).filter((fault) => fault.listener === run.listener && fault.code === run.error);
       const body = el("tbody", {}, ...found.map((message) => messageLine(message)));
       cell.replaceChildren(
         el("p", { className: "kv" }, "Thread ", el("span", { className: "id", textContent: run.thread }), ` · called by ${run.from_id} · ran on ${run.place}`),
+        ...(faults.length ? [whyOf(faults)] : []),
         found.length ? table("Messages of this thread", [["From"], ["To"], ["Payload"], ["Size", "num"], ["Fields"]], body, "messages") : el("p", { textContent: "Its messages are no longer kept." }),
       );
     } catch (error) {
       setText(cell, `${error.message}.`);
     }
   }
+}
+
+function whyOf(faults) {
+  return el("ul", { className: "why" }, ...faults.map((fault) => el("li", {}, faultText(fault))));
 }
 
 function messageLine({ from_id, to_id, payload }) {

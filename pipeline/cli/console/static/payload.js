@@ -3,7 +3,8 @@
 import { el } from "./dom.js";
 
 /** A payload's fields without their values. */
-export function fieldsOf({ fields, more, note }) {
+export function fieldsOf({ fields, more, note, faults }) {
+  if (faults.length) return el("ul", { className: "plain" }, ...faults.map((fault) => el("li", {}, faultText(fault))));
   if (note) return el("span", { className: "muted", textContent: note });
   if (!fields.length) return el("span", { className: "muted", textContent: "none told" });
   const items = fields.map((field) => {
@@ -12,4 +13,11 @@ export function fieldsOf({ fields, more, note }) {
   });
   if (more) items.push(el("li", { className: "muted", textContent: `${more} more` }));
   return el("ul", { className: "fields" }, ...items);
+}
+
+/** Why a call failed: its code, the exception's class, and where it was raised. */
+export function faultText({ listener, code, raised, where, message, attempt }) {
+  const what = code === "raised" && raised ? `raised ${raised}` : code.replaceAll("_", " ");
+  const rest = `${where ? ` at ${where}` : ""}${attempt > 1 ? `, on try ${attempt}` : ""}`;
+  return el("span", {}, `${listener} `, el("span", { className: "bad", textContent: what }), rest, ...(message ? [": ", el("span", { className: "value", textContent: message })] : []));
 }

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from backends.codec import Codec
-from pipeline.cli.console.redaction import MOST_CHARS, MOST_FIELDS, Summary, summarise
+from pipeline.cli.console.redaction import MOST_CHARS, MOST_FIELDS, Rule, Summary, summarise
 
 
 @dataclass
@@ -49,7 +49,7 @@ def test_names_types_and_sizes() -> None:
     """And no value, not even of what is nested."""
     codec = Codec()
     typed = codec.encode(WHOLE)
-    summary = summarise(typed, codec, ())
+    summary = summarise(typed, codec, Rule())
     assert summary.bytes == len(typed)
     assert summary.type.endswith("Outer")
     assert [(each.name, each.type, each.size) for each in summary.fields] == [
@@ -70,19 +70,20 @@ def test_names_types_and_sizes() -> None:
 def test_a_named_field_is_shown(shown: str) -> None:
     """Of any class, or of the one that is named."""
     codec = Codec()
-    values = {
-        each.name: each.value for each in summarise(codec.encode(WHOLE), codec, {shown}).fields
-    }
+    summary = summarise(codec.encode(WHOLE), codec, Rule(frozenset({shown})))
+    values = {each.name: each.value for each in summary.fields}
     assert values.pop("count") == "7171"
     assert set(values.values()) == {None}
-    other = summarise(codec.encode(WHOLE), codec, {"Inner.count", "secret"})
+    other = summarise(codec.encode(WHOLE), codec, Rule(frozenset({"Inner.count", "secret"})))
     assert {each.value for each in other.fields} == {None}
 
 
 def test_what_is_shown_is_short() -> None:
     """However long the value is."""
     codec = Codec()
-    (shown,) = summarise(codec.encode(Inner("x" * 10_000)), codec, {"secret"}).fields
+    (shown,) = summarise(
+        codec.encode(Inner("x" * 10_000)), codec, Rule(frozenset({"secret"}))
+    ).fields
     assert shown.value is not None
     assert len(shown.value) == MOST_CHARS + 1
 
@@ -90,7 +91,7 @@ def test_what_is_shown_is_short() -> None:
 def test_pickles_are_left_alone() -> None:
     """Whoever looks must not run what is in them."""
     codec = Codec(keys=["key"], format="pickle")
-    summary = summarise(codec.encode(Inner("planted")), codec, {"secret"})
+    summary = summarise(codec.encode(Inner("planted")), codec, Rule(frozenset({"secret"})))
     assert (summary.note, summary.fields) == ("pickled", ())
 
 
@@ -110,6 +111,6 @@ def test_pickles_are_left_alone() -> None:
 )
 def test_anything_at_all_may_come(typed: bytes) -> None:
     """Damaged, hostile or huge: a summary that is no larger than one."""
-    summary = summarise(typed, Codec(), {"0", "k" * 5000})
+    summary = summarise(typed, Codec(), Rule(frozenset({"0", "k" * 5000})))
     assert len(summary.fields) <= MOST_FIELDS
     assert len(told(summary)) < 20_000
