@@ -87,7 +87,8 @@ def console(  # noqa: PLR0913 - one argument an option
     from pipeline.cli.console.redaction import Rule  # noqa: PLC0415
     from pipeline.cli.console.serving import Settings, serve  # noqa: PLC0415
 
-    configure_logging(is_verbose=False)
+    # Who replays or drops leaves a line.
+    configure_logging(is_verbose=True)
     token = os.environ.get(TOKEN_VARIABLE) or None
     if token is not None and len(token) < _SHORTEST_TOKEN:
         raise click.UsageError(f"${TOKEN_VARIABLE} has fewer than {_SHORTEST_TOKEN} characters")

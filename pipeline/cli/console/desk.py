@@ -1,5 +1,6 @@
 """Answers what the page asks, from Redis, and remembers what can't change any more. Blocking."""
 
+import logging
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -32,6 +33,8 @@ from pipeline.cli.trees import lines_of, tree_of
 from pipeline.organism import Organism
 from pipeline.station import fingerprint_of
 from pipeline.stations import codec_of
+
+log = logging.getLogger(__name__)
 
 #: Conversations that one question looks through for those it asks for, and how many at a time.
 MOST_EXAMINED, STEP = 1000, 100
@@ -199,7 +202,9 @@ class Desk:
             LetterNotFoundError: there is none with this id.
             BackendError: it can't be read, or has kept no payload.
         """
-        return self._survey.replay(letter_id)
+        conversation = self._survey.replay(letter_id)
+        log.info("dead letter replayed", extra={"action": "replay", "letter_id": letter_id})
+        return conversation
 
     def drop(self, letter_id: str) -> None:
         """Delete a dead letter.
@@ -208,6 +213,7 @@ class Desk:
             LetterNotFoundError: there is none with this id.
         """
         self._survey.drop(letter_id)
+        log.info("dead letter dropped", extra={"action": "drop", "letter_id": letter_id})
 
     def _read(self, name: str) -> Detail | None:
         found = self._survey.conversation(name)

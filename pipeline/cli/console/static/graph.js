@@ -2,7 +2,7 @@
 
 import { duration, el, number, svg, table } from "./dom.js";
 
-const WIDTH = 168, HEIGHT = 46, ACROSS = 84, DOWN = 22, MARGIN = 16;
+const WIDTH = 168, HEIGHT = 46, ACROSS = 66, DOWN = 22, MARGIN = 16;
 
 export function drawGraph(nodes, edges) {
   if (!nodes.length) return [el("p", { className: "note", textContent: "No handler has run yet." })];
