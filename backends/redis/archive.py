@@ -5,7 +5,7 @@ shows may be a moment old: nothing here is one step, but for what changes a dead
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -234,8 +234,18 @@ class Archive:
         return list(found)
 
     def _conversation(self, name: bytes, moment: float, is_open: bool) -> Conversation:  # noqa: FBT001 - private, and read from an index
+        return self._told(name, moment, is_open, self._fields(name))
+
+    def _told(
+        self,
+        name: bytes,
+        moment: float,
+        is_open: bool,  # noqa: FBT001 - as above
+        fields: Iterable[tuple[bytes, bytes]],
+    ) -> Conversation:
+        """What the fields of a conversation tell."""
         found = Conversation(unescape(name), is_open)
-        for key, value in self._fields(name):
+        for key, value in fields:
             # What is not ours is left out; the rest is shown all the same.
             with suppress(CodecError, UnicodeDecodeError):
                 self._add(found, key[:1], unescape(key[1:]), value)
