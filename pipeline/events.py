@@ -60,6 +60,8 @@ class HandlerFinished(Event):
     listener: str
     attempt: int
     duration_s: float
+    #: Seconds from its message's sending to its start, by the clocks of both machines.
+    waited_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,8 @@ class HandlerFailed(Event):
     duration_s: float
     error: ErrorMessage
     will_retry: bool
+    #: As in `HandlerFinished`; None as well where no handler ran.
+    waited_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
