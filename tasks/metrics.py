@@ -35,6 +35,8 @@ class WorkerMetrics:
         self._supervisor: Supervisor | None = None
         self._watch: Watch[float] | None = None
         self._pool: Any = None
+        #: The process that listens.
+        self._listener = 0
 
     def open(self, supervisor: Supervisor) -> None:
         """Take the address, in the main process before it forks.
@@ -42,7 +44,7 @@ class WorkerMetrics:
         Raises:
             SystemExit: it can't be had; the text says why.
         """
-        self._supervisor = supervisor
+        self._supervisor, self._listener = supervisor, os.getpid()
         try:
             self._endpoint = endpoint_at(self._address)
         except ConfigError as exc:
@@ -56,8 +58,8 @@ class WorkerMetrics:
             self._endpoint.start(self.collect, organism=self._organism.name)
 
     def forget(self) -> None:
-        """In a process of the pool: nobody listens here."""
-        if self._endpoint is not None:
+        """In a process of the pool: nobody listens here, unless the pool is this very process."""
+        if self._endpoint is not None and os.getpid() != self._listener:
             self._endpoint.forget()
 
     def stop(self) -> None:
