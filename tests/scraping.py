@@ -2,7 +2,7 @@
 
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,14 +81,21 @@ _READY = {"run": "Ctrl-C ends it", "worker": " ready."}
 
 
 @contextmanager
-def scraped(folder: Path, *kinds: str) -> Iterator[list[Scraped]]:
-    """One process for each of *kinds* (`run` or `worker`), ready."""
+def scraped(
+    folder: Path, *kinds: str, variables: Mapping[str, str] | None = None
+) -> Iterator[list[Scraped]]:
+    """One process for each of *kinds* (`run` or `worker`), ready.
+
+    Args:
+        variables: `$WHO` for each kind.
+    """
     with ExitStack() as stack:
         processes = []
         for kind in kinds:
             port = free_port()
             words = (kind, "organism.yaml", "--metrics-port", str(port))
-            processes.append(Scraped(stack.enter_context(started(folder, *words)), port))
+            who = {"WHO": variables[kind]} if variables else {}
+            processes.append(Scraped(stack.enter_context(started(folder, *words, **who)), port))
         for kind, each in zip(kinds, processes, strict=True):
             assert each.command.says(_READY[kind]), each.command.log
         yield processes

@@ -1,8 +1,11 @@
 """`--metrics-port`: real pumps and workers, scraped over HTTP, against runs that are known."""
 
 import asyncio
+import re
+import shutil
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,6 +19,7 @@ import pytest
 from pipeline import StreamPump
 from pipeline.metrics.redis_watch import PATIENCE_S
 from tests.acceptance.fleets import pump, started, write_sums
+from tests.deploy.monitoring import asked_names, documented_names
 from tests.scraping import Scrape, Scraped, scrape, scraped
 from tests.servers import ACCOUNT, RedisServer, account, free_port, running_redis
 from tests.waiting import eventually
@@ -37,11 +41,14 @@ class Watched:
 
 
 @pytest.fixture
-def watched(tmp_path: Path) -> Iterator[Watched]:
+def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
     folder = tmp_path / "o"
     with running_redis() as server:
         one, once = {"workers": 1}, {"max_attempts": 1, "lease_s": 2}
         write_sums(folder, server.url, "x:", process_pool=one, celery=once)
+        # The test speaks to the fleet as a client of the same organism.
+        monkeypatch.syspath_prepend(folder)
+        monkeypatch.delitem(sys.modules, "sums", raising=False)
         with scraped(folder, "run", "worker") as (pumps, works):
             yield Watched(folder, server, pumps, works)
 
@@ -56,13 +63,6 @@ async def send(watched: Watched, *messages: tuple[str, int], wait: bool = True) 
             return [await client.inject(to, number(n)) for to, n in messages]
         requests = (client.request(to, number(n), timeout_s=60) for to, n in messages)
         return await asyncio.gather(*requests, return_exceptions=True)
-
-
-@pytest.fixture(autouse=True)
-def sums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test speaks to the fleet as a client of the same organism."""
-    monkeypatch.syspath_prepend(tmp_path / "o")
-    monkeypatch.delitem(sys.modules, "sums", raising=False)
 
 
 async def test_a_known_run(watched: Watched) -> None:
@@ -120,6 +120,23 @@ async def test_a_known_run(watched: Watched) -> None:
     assert _listening(watched.worker.port) == [watched.worker.command.process.pid]
     assert works.value("redis_up") == 1
     assert 0 <= works.value("lease_age_seconds") < works.value("lease_duration_seconds")
+
+    shown = seen.names | works.names
+    assert asked_names() <= shown
+    families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in shown}
+    assert documented_names() == {name for name in families if name.startswith("celery_pump_")}
+    for each in (seen, works):
+        check_format(each.text)
+
+
+def check_format(text: str) -> None:
+    """As Prometheus's own tool reads it, where that is at hand."""
+    promtool = shutil.which("promtool")
+    if promtool is not None:
+        done = subprocess.run(
+            [promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def _listening(port: int) -> list[int]:
