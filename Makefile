@@ -70,7 +70,7 @@ plots: $(DEV_STAMP)
 deploy-tools: $(DEV_STAMP)
 	$(PIP) --requirement tests/deploy/requirements.txt
 
-# What deploy/ holds, against all of these. Needs npm, kubectl and systemd's tools besides.
+# What deploy/ holds, against all of these. Needs npm, kubectl, Prometheus and systemd's tools besides.
 deploy-check: deploy-tools
 	DEPLOY_CHECK=all $(BIN)/python -m pytest tests/deploy
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 from backends.mailbox import Answer, Opened, Opening
 from pipeline.context_buffer import ContextBuffer
 from pipeline.door import Door
-from pipeline.engine import Engine
+from pipeline.engine import Engine, Vitals
 from pipeline.errors import (
     ConfigError,
     PumpFullError,
@@ -79,6 +79,12 @@ class StreamPump:
     def is_running(self) -> bool:
         """True between `start` and `shutdown`."""
         return self._engine is not None
+
+    @property
+    def vitals(self) -> Vitals | None:
+        """What there is to tell of it; None while it is not running. Safe from any thread."""
+        engine = self._engine
+        return None if engine is None else engine.vitals()
 
     @property
     def buffer(self) -> ContextBuffer:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from threading import Event, Thread
 from typing import Any
@@ -35,10 +35,17 @@ class Publisher:
         app: the organism's application.
         ledger: used by the publisher's thread alone, and closed by it.
         is_stopping: set by `stop`; ends *ledger*'s waiting too.
+        sizes: counts the messages sent, by how many dispatches each carried.
     """
 
     def __init__(
-        self, app: Celery, organism: Organism, ledger: LedgerClient, is_stopping: Event
+        self,
+        app: Celery,
+        organism: Organism,
+        ledger: LedgerClient,
+        is_stopping: Event,
+        *,
+        sizes: Counter[int],
     ) -> None:
         self._app = app
         self._organism = organism
@@ -58,6 +65,7 @@ class Publisher:
         self._events: Any = None
         self._unrecorded: deque[tuple[str, str, Dispatch, str]] = deque()
         self._is_in_doubt = False
+        self._sizes = sizes
         #: What monitors have not been told, and when they last were.
         self._untold: list[Fields] = []
         self._told_at = 0.0
@@ -192,6 +200,7 @@ class Publisher:
         self._app.amqp.send_task_message(
             self._producer, name, message, retry=False, confirm_timeout=TIMEOUT_S
         )
+        self._sizes[len(members)] += 1
         return events
 
     def _connect(self) -> None:

@@ -28,6 +28,7 @@ from tasks.batch import Batch, BatchKeeper
 from tasks.events import EventSender, failed_event, received_event, started_event, succeeded_event
 from tasks.identity import owner_id, worker_notes
 from tasks.lifeline import ending_at_once
+from tasks.run_tally import shared_tally
 from tasks.time_limit import TimeLimit
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Runtime:
         self._keeper = BatchKeeper()
         self._events = EventSender(app, node)
         self._notes = worker_notes()
+        self._tally = shared_tally()
 
     def run(self, name: str, batch_ids: str) -> None:
         """Run a batch to its end, but what is done, another's, or has to wait.
@@ -95,6 +97,7 @@ class Runtime:
             outcome = call.failed(ErrorCode.BAD_RETURN, text, is_retryable=False)
             record = self._record(dispatch.envelope, outcome)
         batch.done(dispatch_id, record)
+        self._count(station, outcome)
         if isinstance(outcome, Failed):
             self._events.send(failed_event(dispatch_id, f"HandlerFailed({outcome.error.code})"))
         else:
@@ -141,7 +144,13 @@ class Runtime:
     def _give_up(self, dispatch_id: str, envelope: Envelope, outcome: Outcome) -> None:
         """The handler can't be stopped: say so in its place, from another thread."""
         self._ledger.twin().complete(self._owner, {dispatch_id: self._record(envelope, outcome)})
+        self._count(self._stations[envelope.to], outcome)
         self._events.send(failed_event(dispatch_id, "HandlerFailed(timeout)"))
+
+    def _count(self, station: Station, outcome: Outcome) -> None:
+        if self._tally is not None:
+            is_failed = isinstance(outcome, Failed)
+            self._tally.add(station.listener.name, outcome.duration_s, is_failed=is_failed)
 
     def _record(self, envelope: Envelope, outcome: Outcome) -> Record:
         hop = hop_of(envelope, self._codec, outcome)

@@ -5,6 +5,7 @@ shows may be a moment old: nothing here is one step, but for what changes a dead
 """
 
 import math
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -188,7 +189,13 @@ class Archive:
         envelope = self.letter(letter_id).envelope
         if not envelope.payload:
             raise BackendError(f"dead letter {letter_id!r} has kept no payload; drop it")
-        again = structs.replace(envelope, id=uuid4().hex, scope=chains.new_thread_id(), attempt=1)
+        again = structs.replace(
+            envelope,
+            id=uuid4().hex,
+            scope=chains.new_thread_id(),
+            attempt=1,
+            sent_at=time.time(),
+        )
         arguments = (
             escape(letter_id),
             escape(again.conversation),

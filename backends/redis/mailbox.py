@@ -7,6 +7,7 @@ concerns a pump alone (the answers of its requests) comes back through a stream 
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from functools import partial
 from itertools import count
@@ -143,6 +144,12 @@ class RedisMailbox:
     def open_conversations(self) -> int:
         """Conversations that this pump began and that have not ended."""
         return len(self._news.scopes) - self._entering
+
+    @property
+    def lease_age_s(self) -> float | None:
+        """Seconds since this pump last renewed its lease; None while it has none."""
+        caretaker = self._caretaker
+        return time.monotonic() - caretaker.renewed_at if caretaker is not None else None
 
     async def start(self) -> None:
         """Make the streams, take a lease, begin to read.

@@ -24,10 +24,12 @@ OF_LEDGER = (
     "sweep",
     "leave",
 )
+#: Scripts for those who watch.
+OF_WATCHERS = ("gauge",)
 _CONVERSATIONS = ("threads", "conversations", "fields", "messages", "scopes", "lives")
 _PARTS = {
     **dict.fromkeys(OF_THREADS, ("threads",)),
-    **dict.fromkeys(OF_LEDGER, ("threads", "conversations", "ledger")),
+    **dict.fromkeys((*OF_LEDGER, *OF_WATCHERS), ("threads", "conversations", "ledger")),
     "write": ("quick", "threads"),
     "turn": (*_CONVERSATIONS, "commands", *COMMANDS),
     "replay": _CONVERSATIONS,
