@@ -31,6 +31,19 @@ local function live_workers()
   return found
 end
 
+-- Those of its processes that take work; none once it is about to stop.
+local function processes_of(worker)
+  return tonumber(redis.call('HGET', worker_key(worker), 'p') or 0)
+end
+
+local function live_processes()
+  local found = 0
+  for _, worker in ipairs(live_workers()) do
+    found = found + processes_of(worker)
+  end
+  return found
+end
+
 local function worker_of(owner)
   return string.match(owner, '^([^/]*)')
 end

@@ -33,7 +33,7 @@ local known, free = {}, {}
 for _, worker in ipairs(live_workers()) do
   known[worker] = true
   -- One that is about to stop takes nothing more.
-  free[worker] = tonumber(redis.call('HGET', worker_key(worker), 'p') or 0)
+  free[worker] = processes_of(worker)
 end
 local is_busy = {}
 for _, owner in ipairs(redis.call('HVALS', CLAIMS)) do
