@@ -52,7 +52,7 @@ class Consumer(CelerysConsumer):  # type: ignore[misc]  # celery has no types
         """
         pool = getattr(self.pool, "_pool", None)
         write = getattr(self.hub, "consolidate_callback", None)
-        if write is not None and getattr(pool, "outbound_buffer", None):
+        if pool is not None and write is not None and getattr(pool, "outbound_buffer", None):
             write(list(pool._all_inqueues))  # noqa: SLF001 - as Celery's loop calls it
 
     def _refusing(self, loop: Callable[..., None]) -> Callable[..., None]:

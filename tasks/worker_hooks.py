@@ -7,6 +7,7 @@ from kombu.exceptions import KombuError
 from kombu.transport.virtual import Channel
 
 from pipeline.organism import Organism
+from tasks.forking import prepare_to_fork
 from tasks.lifeline import Lifeline
 from tasks.runtime import close_runtime, runtime_of
 from tasks.supervision import Supervisor
@@ -52,6 +53,7 @@ class _Hooks:
         self._node = sender.hostname
         self._supervisor = Supervisor(self._app, self._organism, self._node)
         self._supervisor.knock()
+        prepare_to_fork()
 
     def on_ready(self, sender: Any, **_: Any) -> None:
         """In the main process, when it begins to take messages."""
