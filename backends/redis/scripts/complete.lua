@@ -42,21 +42,21 @@ end
 -- Those at the head of the queue, oldest first, until one is none of the listener's; no more than
 -- leaves as much for every other process.
 local function take()
-  local processes = math.max(1, live_processes())
-  local share = math.ceil(redis.call('LLEN', READY) / processes)
+  local share = math.ceil(redis.call('LLEN', READY) / math.max(1, live_processes()))
   local heads = redis.call('LRANGE', READY, 0, math.min(wanted, share) - 1)
   local kept = redis.call('HMGET', DISPATCHES, unpack(heads))
   local claimed = redis.call('HMGET', CLAIMS, unpack(heads))
-  local taken = {}
+  local count_taken, is_taken = 0, {}
   for i, id in ipairs(heads) do
-    if not is_free(id, kept[i], claimed[i]) then
+    if is_taken[id] or not is_free(id, kept[i], claimed[i]) then
       break
     end
-    taken[i] = id
+    count_taken, is_taken[id] = i, true
     redis.call('HSET', CLAIMS, id, owner)
+    redis.call('HDEL', PARKED, id)
     found[#found + 1], found[#found + 2] = id, record_of(kept[i])
   end
-  redis.call('LTRIM', READY, #taken, -1)
+  redis.call('LTRIM', READY, count_taken, -1)
 end
 
 if is_again then
@@ -68,7 +68,8 @@ if is_again then
       found[#found + 1], found[#found + 2] = claims[i], kept and record_of(kept) or ''
     end
   end
-elseif wanted > 0 and has_more and #done == #ids and processes_of(worker_of(owner)) > 0 then
+elseif wanted > 0 and #done == #ids and processes_of(worker_of(owner)) > 0
+  and redis.call('LLEN', READY) > redis.call('ZCARD', PUBLISHED) then
   take()
 end
 return found
