@@ -5,6 +5,7 @@ import logging
 import os
 import traceback
 from contextlib import nullcontext
+from functools import partial
 from threading import Lock
 
 from celery import Celery
@@ -28,6 +29,7 @@ from tasks.batch import Batch, BatchKeeper
 from tasks.events import EventSender, failed_event, received_event, started_event, succeeded_event
 from tasks.identity import owner_id, worker_notes
 from tasks.lifeline import ending_at_once
+from tasks.pace import Pace
 from tasks.run_tally import shared_tally
 from tasks.time_limit import TimeLimit
 
@@ -49,6 +51,7 @@ class Runtime:
         use_registry(ThreadRegistry(self._backend))
         self._ledger = LedgerClient(organism.backend, self._codec, organism.celery.terms)
         self._budget_s = organism.celery.batch_budget_ms / 1000
+        self._pace = Pace(self._budget_s)
         self._max_bytes = organism.limits.max_hop_bytes
         self._loop = asyncio.Runner()
         self._limit = TimeLimit()
@@ -57,16 +60,23 @@ class Runtime:
         self._notes = worker_notes()
         self._tally = shared_tally()
 
-    def run(self, name: str, batch_ids: str) -> None:
-        """Run a batch to its end, but what is done, another's, or has to wait.
+    def run(self, name: str, listener: str, batch_ids: str) -> None:
+        """Run a batch to its end, but what is done, another's, or has to wait; then what waits.
 
         Args:
             name: of the task that carried it.
+            listener: whose task that is.
         """
         members = self._ledger.claim(self._owner, batch_ids)
-        batch = Batch(self._ledger, self._owner, members, self._budget_s)
-        if len(members) > 1:
-            self._keeper.keep(batch)
+        batch = Batch(
+            self._ledger,
+            self._owner,
+            members,
+            listener=listener,
+            budget_s=self._budget_s,
+            wanted=partial(self._pace.size, listener),
+            keeper=self._keeper,
+        )
         try:
             with ending_at_once() if self._notes.is_shared else nullcontext():
                 for dispatch_id, dispatch in batch.members():
@@ -85,11 +95,13 @@ class Runtime:
     def _run(self, batch: Batch, name: str, dispatch_id: str, dispatch: Dispatch) -> None:
         station = self._stations.get(dispatch.envelope.to)
         if station is None or station.fingerprint != dispatch.fingerprint:
+            batch.stay()
             self._refuse(dispatch_id, dispatch, is_known=station is not None)
             return
         self._notes.running(dispatch_id)
         self._events.send(received_event(dispatch_id, name), started_event(dispatch_id))
         outcome = self._outcome(dispatch_id, dispatch.envelope, station)
+        self._pace.observe(station.listener.name, outcome.duration_s)
         record = self._record(dispatch.envelope, outcome)
         if len(record.body) > self._max_bytes:
             text = f"its replies are larger than limits.max_hop_bytes ({self._max_bytes})"

@@ -7,6 +7,7 @@ from kombu.exceptions import KombuError
 from kombu.transport.virtual import Channel
 
 from pipeline.organism import Organism
+from tasks.forking import prepare_to_fork
 from tasks.lifeline import Lifeline
 from tasks.metrics import WorkerMetrics
 from tasks.runtime import close_runtime, runtime_of
@@ -56,6 +57,7 @@ class _Hooks:
         self._supervisor.knock()
         if self._metrics is not None:
             self._metrics.open(self._supervisor)
+        prepare_to_fork()
 
     def on_ready(self, sender: Any, **_: Any) -> None:
         """In the main process, when it begins to take messages."""

@@ -26,7 +26,6 @@ from backends.mailbox import (
     Gathering,
     Opened,
     Opening,
-    Returned,
     Settlement,
     Work,
 )
@@ -219,8 +218,8 @@ class RedisMailbox:
         while True:
             entries = await self._inbox.read(limit)
             work = [each for entry in entries for each in await self._admit(*entry)]
-            if any(isinstance(each, Returned) for each in work):
-                # A place may be free on a worker.
+            if any(b"r" in fields for _, fields in entries):
+                # A place is free on a worker, and more waits to be published.
                 self.on_publishable()
             self._waiting = max(0, self._waiting - len(entries))
             if work:
