@@ -15,7 +15,7 @@ from backends.mailbox import (
 )
 from backends.protocol import SlotRecord
 from backends.redis.keys import escape
-from backends.redis.records import Dispatch, Gather, Records
+from backends.redis.records import Beginning, Dispatch, Gather, Records
 
 Arguments = list[str | bytes | int]
 #: Of each listener whose messages go to the workers at once, what a worker must advertise.
@@ -58,6 +58,12 @@ def opening_arguments(
     for envelope in opening.envelopes:
         arguments += _sent(records, envelope, dispatched)
     return arguments
+
+
+def beginning_arguments(beginning: Beginning, conversation: str) -> Arguments:
+    """An opening that its slot tells of, for `begin`."""
+    chain, slot, tag = beginning
+    return [escape(conversation), escape(chain), slot, tag]
 
 
 def settlement_arguments(

@@ -31,6 +31,8 @@ from backends.mailbox import (
 )
 from backends.protocol import BackendConfig
 from backends.redis.arguments import (
+    Arguments,
+    beginning_arguments,
     dispatch_arguments,
     key_of,
     opening_arguments,
@@ -182,13 +184,12 @@ class RedisMailbox:
         return opened
 
     async def _open(self, opening: Opening, first: Envelope) -> Opened:
-        max_slots = self._config.max_slots_per_thread
-        arguments = opening_arguments(self._records, opening, max_slots, self.fingerprints)
+        command, arguments = self._command_of(opening, first)
         number = next(self._numbers)
         self._unreplied[number] = None
         replied = next(iter(self._unreplied))
         try:
-            status, *rest = await self._scripts.run("open", self.pump, number, replied, *arguments)
+            status, *rest = await self._scripts.run(command, self.pump, number, replied, *arguments)
         finally:
             del self._unreplied[number]
         if status == b"slots":
@@ -206,6 +207,15 @@ class RedisMailbox:
             )
         self._wake_for(opening.envelopes)
         return Opened(first.conversation, first.scope, is_new=bool(rest[0]))
+
+    def _command_of(self, opening: Opening, first: Envelope) -> tuple[str, Arguments]:
+        """What accepts it, and with which arguments."""
+        if first.to not in self.fingerprints:
+            beginning = self._records.beginning(opening)
+            if beginning is not None:
+                return "begin", beginning_arguments(beginning, first.conversation)
+        max_slots = self._config.max_slots_per_thread
+        return "open", opening_arguments(self._records, opening, max_slots, self.fingerprints)
 
     async def take(self, limit: int) -> list[Work]:
         """Wait until something can be taken."""
@@ -256,14 +266,16 @@ class RedisMailbox:
         """Put a taken message back, to be taken by any pump after *delay_s* seconds."""
         record, delay_ms = self._records.message(envelope), int(delay_s * 1000)
         with self._held.ending(envelope.id) as entry:
-            await self._scripts.run("defer", entry, escape(envelope.id), record, delay_ms)
+            await self._scripts.run(
+                "defer", entry, escape(envelope.conversation), escape(envelope.id), record, delay_ms
+            )
         self._hurry()
 
     async def dispatch(self, envelope: Envelope, fingerprint: str) -> None:
         """Hand a taken message over to the workers."""
         arguments = dispatch_arguments(self._records, envelope, fingerprint)
         with self._held.ending(envelope.id) as entry:
-            await self._scripts.run("dispatch", entry, *arguments)
+            await self._scripts.run("dispatch", entry, escape(envelope.conversation), *arguments)
         self.on_publishable()
 
     async def stop(self) -> int:

@@ -4,9 +4,9 @@ from functools import cache
 from importlib.resources import files
 
 #: Scripts on threads alone, which any `SharedBackend` has.
-OF_THREADS = ("write", "link", "refresh", "delete", "clear", "list", "count")
+OF_THREADS = ("write", "link", "refresh", "delete", "clear", "list", "count", "unfold")
 #: What the mailbox does, as commands that travel together in one script, `turn`.
-COMMANDS = ("open", "settle", "gathered", "recall", "defer", "drop", "dispatch")
+COMMANDS = ("begin", "open", "settle", "gathered", "recall", "defer", "drop", "dispatch")
 #: Scripts on conversations.
 OF_CONVERSATIONS = ("turn", "replay")
 #: Scripts on dispatches, workers and pumps: the ledger.
@@ -24,14 +24,15 @@ OF_LEDGER = (
     "sweep",
     "leave",
 )
-_CONVERSATIONS = ("threads", "conversations", "fields", "messages", "scopes", "lives")
+_THREADS = ("threads", "folded")
+_CONVERSATIONS = (*_THREADS, "conversations", "fields", "messages", "scopes", "lives")
 _PARTS = {
-    **dict.fromkeys(OF_THREADS, ("threads",)),
-    **dict.fromkeys(OF_LEDGER, ("threads", "conversations", "ledger")),
-    "write": ("quick", "threads"),
+    **dict.fromkeys(OF_THREADS, _THREADS),
+    **dict.fromkeys(OF_LEDGER, (*_THREADS, "conversations", "ledger")),
+    "write": ("quick", *_THREADS),
     "turn": (*_CONVERSATIONS, "commands", *COMMANDS),
     "replay": _CONVERSATIONS,
-    "record": ("threads", "conversations", "fields", "messages", "ledger"),
+    "record": (*_THREADS, "conversations", "fields", "messages", "ledger"),
 }
 
 

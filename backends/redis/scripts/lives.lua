@@ -1,5 +1,6 @@
 -- How conversations begin and end; after scopes.lua.
--- What has become of conversations, for their indexes at the end of the script.
+-- What has become of conversations, for their indexes at the end of the script: false where one has
+-- ended, its place where it is folded.
 local is_open = {}
 -- Threads of those that have ended, or are forgotten; keys of the latter.
 local ended_threads, gone_threads, gone_keys = {}, {}, {}
@@ -78,6 +79,15 @@ local function index_threads(threads, ends)
   end
 end
 
+-- Unfolds the conversation that the command is about; what is in its hash is written at the command's
+-- end.
+local function unfold_into(first)
+  unfold_thread(conversation, first)
+  scopes[conversation] = first_scope(first.p)
+  set_field('o', 1)
+  set_field('t' .. conversation, '')
+end
+
 -- Opens a root scope; true when it opened its conversation, or opened it again.
 local function begin_scope(id, units, pump)
   set_scope(id, {units, '', '', 0, pump, 0})
@@ -109,7 +119,7 @@ local function index_conversations()
   local opened, ended, ended_rows = {}, {}, {}
   for id, is_still_open in pairs(is_open) do
     local rows = is_still_open and opened or ended_rows
-    rows[#rows + 1], rows[#rows + 2] = integer(now), id
+    rows[#rows + 1], rows[#rows + 2] = type(is_still_open) == 'string' and is_still_open or integer(now), id
     if not is_still_open then
       ended[#ended + 1] = id
     end

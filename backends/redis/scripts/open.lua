@@ -12,6 +12,9 @@ function commands.open()
     return {'ok', 1}
   end
   local known = message_id ~= '' and redis.call('GET', prefix .. 'n:' .. message_id)
+  if scope ~= id then
+    unfold(known or id)
+  end
   enter(known or id)
   if known then
     local first = scope_of(scope)

@@ -33,24 +33,28 @@ function commands.settle()
   local message, hop = arg(), arg()
   local slots = read_slots()
 
-  local full, lengths = full_thread(slots, max_slots)
-  if full then
-    return {'slots', full}
-  end
-  if not acknowledge(entry) then
-    return {'duplicate'}
-  end
   enter(id)
   -- A message leaves a mark when it is settled, a scatter is gone then: a copy of an entry, put
   -- there by whoever can write to the stream, enters nothing twice.
   local mark = gather == '' and 'h' .. message or 'g' .. gather
   local names = {'s' .. scope, 'r' .. scope, 'o', mark}
-  for thread, length in pairs(lengths) do
-    if length > 0 and #names < 1000 then
-      names[#names + 1] = 't' .. thread
-    end
+  for i = 1, math.min(#slots, 1000) do
+    names[#names + 1] = 't' .. slots[i][1]
   end
   expect_fields(names)
+  local first = scope == id and not field('o') and folded(id)
+  if first then
+    unfold_into(first)
+  end
+  local full, lengths = full_thread(slots, max_slots)
+  if full then
+    save()
+    return {'slots', full}
+  end
+  if not acknowledge(entry) then
+    save()
+    return {'duplicate'}
+  end
   if not scope_of(scope) then
     -- Its conversation was deleted by hand.
     return {'duplicate'}

@@ -73,22 +73,17 @@ local function elder_key(conversation_hash)
   return prefix .. 'e:' .. string.sub(conversation_hash, #prefix + 3)
 end
 
--- The threads of a conversation stand in its hash, and in no index.
-local function each_thread_of(conversation_hash, visit)
-  for _, field in ipairs(redis.call('HKEYS', conversation_hash)) do
-    if string.sub(field, 1, 1) == 't' then
-      visit(string.sub(field, 2))
+-- The threads of a conversation stand in its hash, and in no index. Returns how many fields it has.
+local function each_thread_of(hash, visit)
+  local names = redis.call('HKEYS', hash)
+  for _, name in ipairs(names) do
+    if string.sub(name, 1, 1) == 't' then
+      visit(string.sub(name, 2))
     end
   end
+  return #names
 end
 
-local function each_conversation_thread(visit)
-  for _, index in ipairs({'i:open', 'i:closed'}) do
-    for _, id in ipairs(redis.call('ZRANGE', prefix .. index, 0, -1)) do
-      each_thread_of(prefix .. 'v:' .. id, visit)
-    end
-  end
-end
 
 -- What a conversation has ends together: not while it is open, and not before what is written now.
 local function refresh_conversation(hash)
