@@ -16,6 +16,7 @@ from backends.mailbox import (
 from backends.protocol import SlotRecord
 from backends.redis.keys import escape
 from backends.redis.records import Beginning, Dispatch, Gather, Records
+from backends.redis.streams import Fields
 
 Arguments = list[str | bytes | int]
 #: Of each listener whose messages go to the workers at once, what a worker must advertise.
@@ -67,9 +68,18 @@ def beginning_arguments(beginning: Beginning, conversation: str) -> Arguments:
 
 
 def settlement_arguments(
-    records: Records, settlement: Settlement, max_slots: int, dispatched: Fingerprints
+    records: Records,
+    settlement: Settlement,
+    max_slots: int,
+    dispatched: Fingerprints,
+    *,
+    beginning: Fields | None = None,
 ) -> Arguments:
-    """A settlement, for `settle`."""
+    """A settlement, for `settle`.
+
+    Args:
+        beginning: the fields of the entry that is settled, where it begins a conversation.
+    """
     taken = settlement.taken
     is_gathering = isinstance(taken, Gathering)
     first = taken.reply_to if isinstance(taken, Gathering) else taken
@@ -79,6 +89,7 @@ def settlement_arguments(
         escape(first.id) if is_gathering else "",
         max_slots,
         *(["", b""] if is_gathering else _hop(records, first.id, settlement.hop)),
+        *([""] if beginning is None else [beginning.get(name, b"") for name in (b"l", b"p", b"d")]),
         *_slots(settlement.slots),
         len(settlement.sends),
     ]

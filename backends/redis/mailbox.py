@@ -236,8 +236,13 @@ class RedisMailbox:
     def settle(self, settlement: Settlement) -> Awaitable[Effects]:
         """Apply everything a hop did; waits while Redis is away."""
         key = key_of(settlement.taken)
-        max_slots = self._config.max_slots_per_thread
-        arguments = settlement_arguments(self._records, settlement, max_slots, self.fingerprints)
+        arguments = settlement_arguments(
+            self._records,
+            settlement,
+            self._config.max_slots_per_thread,
+            self.fingerprints,
+            beginning=self._held.beginning(key),
+        )
         entry = self._held.take(key)
         reply = self._scripts.run("settle", self.pump, entry, *arguments)
         effects_of = partial(self._settled, settlement, entry)
@@ -311,7 +316,7 @@ class RedisMailbox:
         if work is None:
             await self._drop(entry)
             return []
-        self._held.add(key_of(work), entry)
+        self._held.add(key_of(work), entry, fields if b"d" in fields else None)
         return [work]
 
     async def _drop(self, entry: bytes, raw: bytes = b"") -> None:

@@ -21,7 +21,7 @@ function commands.begin()
     -- So many came in at once that nothing could lead to this one.
     enter(id)
     is_open[id] = true
-    unfold_into({l = chain, p = pump, d = slot})
+    unfold_into(chain, pump, slot)
     save()
   end
   count('accepted')

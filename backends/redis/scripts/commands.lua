@@ -6,5 +6,5 @@ local replied_before = {}
 
 local function begin_command()
   conversation, v, me = nil, nil, nil
-  known, is_changed, scopes, news = {}, {}, {}, {}
+  known, is_changed, is_new, scopes, news = {}, {}, false, {}, {}
 end

@@ -43,15 +43,15 @@ local function folded(id)
 end
 
 -- Writes the thread of a folded conversation; before what somebody has written to it unasked.
-local function unfold_thread(id, first)
-  local key, link = thread_key(id), '=' .. first.l
+local function unfold_thread(id, chain, slot)
+  local key, link = thread_key(id), '=' .. chain
   if redis.call('LPOP', key) then
-    redis.call('LPUSH', key, first.d, link)
+    redis.call('LPUSH', key, slot, link)
     redis.call('PERSIST', key)
     take_from(THREADS, id)
     take_from(LINKS, id)
   else
-    redis.call('RPUSH', key, link, first.d)
+    redis.call('RPUSH', key, link, slot)
   end
 end
 
@@ -61,7 +61,7 @@ local function unfold(id)
   if not first then
     return false
   end
-  unfold_thread(id, first)
+  unfold_thread(id, first.l, first.d)
   redis.call('HSET', conversation_hash(id), 'o', 1, 't' .. id, '',
     's' .. id, cmsgpack.pack(first_scope(first.p)))
   return true

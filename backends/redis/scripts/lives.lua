@@ -81,11 +81,12 @@ end
 
 -- Unfolds the conversation that the command is about; what is in its hash is written at the command's
 -- end.
-local function unfold_into(first)
-  unfold_thread(conversation, first)
-  scopes[conversation] = first_scope(first.p)
+local function unfold_into(chain, pump, slot)
+  unfold_thread(conversation, chain, slot)
+  scopes[conversation] = first_scope(pump)
   set_field('o', 1)
   set_field('t' .. conversation, '')
+  is_new = true
 end
 
 -- Opens a root scope; true when it opened its conversation, or opened it again.

@@ -1,6 +1,6 @@
 -- Applies everything one hop did, or nothing. ARGV: pump, entry, conversation, scope, gather (when
 -- it is one that was taken), most slots of a thread, id of the message (when it is one) and its hop,
--- slots; what is sent; scatters, each with its gather, its record, and scope and message of each
+-- what it begins a conversation with (chain, pump and slot, or '' where it does not), slots; what is sent; scatters, each with its gather, its record, and scope and message of each
 -- member; answers; letter id and letter. Returns {'ok', answers dropped, news ...}, {'duplicate'} or
 -- {'slots', thread}.
 local function scatter(scope)
@@ -31,6 +31,10 @@ function commands.settle()
   local entry, id, scope, gather, max_slots
   me, entry, id, scope, gather, max_slots = arg(), arg(), arg(), arg(), arg(), numeric_arg()
   local message, hop = arg(), arg()
+  local chain, pump, slot = arg(), nil, nil
+  if chain ~= '' then
+    pump, slot = arg(), arg()
+  end
   local slots = read_slots()
 
   enter(id)
@@ -42,9 +46,8 @@ function commands.settle()
     names[#names + 1] = 't' .. slots[i][1]
   end
   expect_fields(names)
-  local first = scope == id and not field('o') and folded(id)
-  if first then
-    unfold_into(first)
+  if chain ~= '' and not field('o') and redis.call('ZSCORE', OPEN, id) then
+    unfold_into(chain, pump, slot)
   end
   local full, lengths = full_thread(slots, max_slots)
   if full then
