@@ -1,6 +1,6 @@
 """What the mailbox's scripts take: openings and settlements, as flat arguments."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from backends.chains import COPY_MARK
 from backends.mailbox import (
@@ -111,7 +111,7 @@ def _sent(records: Records, envelope: Envelope, dispatched: Fingerprints) -> Arg
     return dispatch_arguments(records, envelope, fingerprint)
 
 
-def _slots(slots: list[SlotRecord]) -> Arguments:
+def _slots(slots: Sequence[SlotRecord]) -> Arguments:
     parts: Arguments = [len(slots)]
     for slot in slots:
         parts += [escape(slot.thread_id), escape(slot.chain), slot.data]

@@ -1,7 +1,7 @@
 """State that processes on many machines share: threads and links in one Redis."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import redis
@@ -156,7 +156,7 @@ class RedisBackend:
         """Delete every link under this prefix."""
         self._run("clear", "links")
 
-    def record(self, slots: list[SlotRecord]) -> list[int]:
+    def record(self, slots: Sequence[SlotRecord]) -> list[int]:
         """Append all slots and link their threads, or nothing; their indices."""
         if not slots:
             self._check_open()

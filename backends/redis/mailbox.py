@@ -172,10 +172,13 @@ class RedisMailbox:
         first = opening.envelopes[0]
         self._news.scopes[first.scope] = first.conversation
         self._entering += 1
+        number = next(self._numbers)
+        self._unreplied[number] = None
         opened = None
         try:
-            opened = await self._open(opening, first)
+            opened = self._opened(opening, await self._send_opening(opening, number))
         finally:
+            del self._unreplied[number]
             self._entering -= 1
             if opened is None or opened.is_closed:
                 self._news.scopes.pop(first.scope, None)
@@ -183,15 +186,15 @@ class RedisMailbox:
                 self._news.scopes[first.scope] = opened.conversation
         return opened
 
-    async def _open(self, opening: Opening, first: Envelope) -> Opened:
-        command, arguments = self._command_of(opening, first)
-        number = next(self._numbers)
-        self._unreplied[number] = None
+    def _send_opening(self, opening: Opening, number: int) -> Awaitable[list[Any]]:
+        """Have it accepted; the reply."""
+        command, arguments = self._command_of(opening)
         replied = next(iter(self._unreplied))
-        try:
-            status, *rest = await self._scripts.run(command, self.pump, number, replied, *arguments)
-        finally:
-            del self._unreplied[number]
+        return self._scripts.run(command, self.pump, number, replied, *arguments)
+
+    def _opened(self, opening: Opening, reply: list[Any]) -> Opened:
+        first = opening.envelopes[0]
+        status, *rest = reply
         if status == b"slots":
             raise self._full(rest[0])
         if status == b"known":
@@ -208,8 +211,9 @@ class RedisMailbox:
         self._wake_for(opening.envelopes)
         return Opened(first.conversation, first.scope, is_new=bool(rest[0]))
 
-    def _command_of(self, opening: Opening, first: Envelope) -> tuple[str, Arguments]:
+    def _command_of(self, opening: Opening) -> tuple[str, Arguments]:
         """What accepts it, and with which arguments."""
+        first = opening.envelopes[0]
         if first.to not in self.fingerprints:
             beginning = self._records.beginning(opening)
             if beginning is not None:
