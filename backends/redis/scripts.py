@@ -25,11 +25,12 @@ OF_LEDGER = (
     "leave",
 )
 _THREADS = ("threads", "folded")
+_BUFFERS = (*_THREADS, "buffers")
 _CONVERSATIONS = (*_THREADS, "conversations", "fields", "messages", "scopes", "lives")
 _PARTS = {
-    **dict.fromkeys(OF_THREADS, _THREADS),
+    **dict.fromkeys(OF_THREADS, _BUFFERS),
     **dict.fromkeys(OF_LEDGER, (*_THREADS, "conversations", "ledger")),
-    "write": ("quick", *_THREADS),
+    "write": ("quick", *_BUFFERS),
     "turn": (*_CONVERSATIONS, "commands", *COMMANDS),
     "replay": _CONVERSATIONS,
     "record": (*_THREADS, "conversations", "fields", "messages", "ledger"),

@@ -8,8 +8,6 @@ function commands.begin()
   if redis.call('ZSCORE', openings_of(pump), id) == number then
     return {'ok', 1}
   end
-  redis.call('ZADD', openings_of(pump), number, id)
-  replied_before[pump] = replied
   local entry
   if tag == '' then
     entry = deliver('l', chain, 'p', pump, 'd', slot)
@@ -24,6 +22,7 @@ function commands.begin()
     unfold_into(chain, pump, slot)
     save()
   end
+  note_opening(pump, number, replied, id)
   count('accepted')
   return {'ok', 1}
 end

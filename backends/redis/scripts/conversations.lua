@@ -1,9 +1,10 @@
 -- What the mailbox's scripts share, after folded.lua. ARGV: prefix, 0 (what is open does not
 -- expire), the real time to live in ms, most conversations kept closed, then each script's own.
 --
--- A conversation that is more than its first message is one hash: `o` open root scopes, `s<scope>` an open scope, `r<scope>` a root
--- scope's answer (empty: it ended without one), `g`, `n`, `k` and `a` a scatter, `t<thread>` a
--- thread it wrote to, `m<id>` a message id it was opened by, `h<id>` what came of one message. Hash and
+-- A conversation that is more than its first message is one hash: `o` open root scopes, `s<scope>`
+-- an open scope, `r<scope>` a root scope's answer (empty: it ended without one), `g`, `n`, `k` and
+-- `a` a scatter, `t<thread>` a thread it wrote to, `m<id>` a message id it was opened by, `h<id>` what
+-- came of one message; `x` where there is another thread than its own, an `m` or an `e`. Hash and
 -- threads end together; neither is in an index of threads.
 --
 -- Ending and reopening visit every field. So that they cost a conversation that goes on and on no

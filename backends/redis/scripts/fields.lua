@@ -20,7 +20,7 @@ end
 
 local function field(name)
   if known[name] == nil then
-    known[name] = redis.call('HGET', v, name)
+    known[name] = not is_new and redis.call('HGET', v, name)
   end
   return known[name]
 end

@@ -66,14 +66,3 @@ local function unfold(id)
     's' .. id, cmsgpack.pack(first_scope(first.p)))
   return true
 end
-
--- Every thread of every conversation, and whether that one is folded.
-local function each_conversation_thread(visit)
-  for _, index in ipairs({OPEN, prefix .. 'i:closed'}) do
-    for _, id in ipairs(redis.call('ZRANGE', index, 0, -1)) do
-      if each_thread_of(conversation_hash(id), visit) == 0 and folded(id) then
-        visit(id, true)
-      end
-    end
-  end
-end

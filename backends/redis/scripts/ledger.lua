@@ -64,7 +64,7 @@ end
 
 local function record_of(kept)
   -- Without a line feed it is none of ours; that is for whoever opens it to say.
-  return string.match(kept, '\n(.*)$') or kept
+  return string.sub(kept, (string.find(kept, '\n', 1, true) or 0) + 1)
 end
 
 -- What is mostly empty is asked once.

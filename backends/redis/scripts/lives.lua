@@ -36,13 +36,23 @@ local function set_aside(names)
     call_with('HSET', elder_key(v), written)
     call_with('HDEL', v, moved)
     set_field('e', '')
+    set_field('x', '')
+  end
+end
+
+-- The same for most conversations, which are one thread, without looking at every field.
+local function each_part_of(id, has_more, visit)
+  if has_more then
+    each_part(conversation_hash(id), visit)
+  else
+    visit(thread_key(id), id)
   end
 end
 
 local function forget(id)
-  local hash = prefix .. 'v:' .. id
+  local hash = conversation_hash(id)
   gone_keys[#gone_keys + 1] = hash
-  each_part(hash, function(key, thread)
+  each_part_of(id, redis.call('HEXISTS', hash, 'x') == 1, function(key, thread)
     gone_keys[#gone_keys + 1] = key
     gone_threads[#gone_threads + 1] = thread
   end)
@@ -55,7 +65,7 @@ local function close_conversation()
     return
   end
   redis.call('PEXPIRE', v, integer(real_ttl))
-  each_part(v, function(key, thread)
+  each_part_of(conversation, field('x'), function(key, thread)
     redis.call('PEXPIRE', key, integer(real_ttl))
     ended_threads[#ended_threads + 1] = thread
   end)

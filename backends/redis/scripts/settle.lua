@@ -41,7 +41,7 @@ function commands.settle()
   -- A message leaves a mark when it is settled, a scatter is gone then: a copy of an entry, put
   -- there by whoever can write to the stream, enters nothing twice.
   local mark = gather == '' and 'h' .. message or 'g' .. gather
-  local names = {'s' .. scope, 'r' .. scope, 'o', mark}
+  local names = {'s' .. scope, 'r' .. scope, 'o', 'x', mark}
   for i = 1, math.min(#slots, 1000) do
     names[#names + 1] = 't' .. slots[i][1]
   end
@@ -49,7 +49,7 @@ function commands.settle()
   if chain ~= '' and not field('o') and redis.call('ZSCORE', OPEN, id) then
     unfold_into(chain, pump, slot)
   end
-  local full, lengths = full_thread(slots, max_slots)
+  local full, lengths = full_thread(slots, max_slots, {})
   if full then
     save()
     return {'slots', full}
