@@ -35,7 +35,8 @@ class StreamPump:
     Everything but `register` and `subscribe` belongs to one event loop.
 
     Args:
-        organism: listeners and settings; without it an empty one called *name*.
+        organism: listeners and settings; without it an empty one.
+        name: what the empty one is called.
         is_client: only sends and awaits: other pumps run the handlers. Needs Redis.
 
     Raises:
@@ -248,16 +249,18 @@ class StreamPump:
     ) -> Coroutine[Any, Any, Any]:
         """Send a message from outside and wait for the answer's payload.
 
+        What `inject` raises, it raises too.
+
         Args:
             timeout_s: seconds to wait; the conversation goes on all the same.
-            thread_id, message_id: as for `inject`; a duplicate gets the first one's answer.
+            thread_id: as for `inject`.
+            message_id: as for `inject`; a duplicate gets the first one's answer.
 
         Raises:
             HandlerError: the answer is an error.
             NoAnswerError: the conversation ended and nobody answered.
             TimeoutError: *timeout_s* passed.
             PumpStoppedError: the pump was shut down meanwhile.
-            The errors of `inject`.
         """
         asked = self._ask(to, payload, thread_id, message_id)
         return asked if timeout_s is None else _within(timeout_s, asked)

@@ -5,6 +5,7 @@ shows may be a moment old: nothing here is one step, but for what changes a dead
 """
 
 import math
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -236,12 +237,25 @@ class Archive:
         return list(found)
 
     def _conversation(self, name: bytes, moment: float, is_open: bool) -> Conversation:  # noqa: FBT001 - private, and read from an index
-        found = Conversation(unescape(name), is_open)
         fields = self._fields(name)
-        if is_open and not fields:
+        is_folded = is_open and not fields
+        return self._told(name, moment, is_open, fields.items(), is_folded=is_folded)
+
+    def _told(
+        self,
+        name: bytes,
+        moment: float,
+        is_open: bool,  # noqa: FBT001 - as above
+        fields: Iterable[tuple[bytes, bytes]],
+        *,
+        is_folded: bool,
+    ) -> Conversation:
+        """What the fields of a conversation tell; one that is folded has none."""
+        found = Conversation(unescape(name), is_open)
+        if is_folded:
             # Nothing yet but its first message, which waits or runs.
             found.in_flight = found.threads = 1
-        for key, value in fields.items():
+        for key, value in fields:
             # What is not ours is left out; the rest is shown all the same.
             with suppress(CodecError, UnicodeDecodeError):
                 self._add(found, key[:1], unescape(key[1:]), value)

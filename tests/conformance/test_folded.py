@@ -13,6 +13,7 @@ from backends import BackendConfig, create_backend
 from backends.codec import Codec
 from backends.protocol import Backend
 from backends.redis.archive import Archive
+from backends.redis.survey import Survey
 from pipeline import HandlerMetadata, HandlerResponse, StreamPump
 from pipeline.context_buffer import ContextBuffer
 from pipeline.organism import CelerySettings, Listener, Organism, Serialization
@@ -159,6 +160,19 @@ async def test_the_archive_shows_it(scene: Scene) -> None:
         assert found == archive.conversation(scene.thread)
         assert archive.conversation_of(scene.thread) == scene.thread
     assert (found.id, found.is_open, found.in_flight, found.threads) == (scene.thread, True, 1, 1)
+    assert scene.kinds() == set()
+
+
+async def test_the_console_shows_it(scene: Scene) -> None:
+    """Its message too, and it stays as it is."""
+    with Survey(scene.organism.backend, scene.codec) as survey:
+        (brief,) = survey.briefs(survey.indexed(are_open=None, offset=0, limit=5))
+        assert brief.conversation == survey.conversation(scene.thread)
+        (message,) = survey.messages(scene.thread, 5)
+        assert survey.messages("another", 5) == []
+    assert message is not None
+    assert scene.codec.decode(message[1]) == Text("a")
+    assert (brief.is_large, brief.conversation.in_flight) == (False, 1)
     assert scene.kinds() == set()
 
 
