@@ -11,9 +11,10 @@ from typing import Any
 
 import redis
 
+from backends.redis.connection import connect
 from pipeline.organism_file import load_organism
 from tests.chaos.handlers import CRUNCHES, EXPECTED, RUNS_KEY
-from tests.chaos.pumps import Order
+from tests.chaos.pumps import Order, Said
 from tests.chaos.report import Report
 from tests.chaos.striker import KILLS, Striker
 from tests.chaos.traces import Traces
@@ -49,7 +50,8 @@ class Chaos:
         self._organism = load_organism(organism)
         backend = self._organism.backend
         self._prefix = backend.redis_prefix
-        self._client: Any = redis.Redis.from_url(direct_url or backend.redis_url)
+        self._url = direct_url or backend.redis_url
+        self._client: Any = connect(self._url)
         self._counter: Any = redis.Redis.from_url(counter)
         self._orders_chance = random.Random(seed)  # noqa: S311 - the same for the same seed
         self._deeds_chance = random.Random(seed)  # noqa: S311
@@ -67,6 +69,8 @@ class Chaos:
         #: Of each request: its kind and number, and the run whose answer its caller got.
         self._orders: dict[str, Order] = {}
         self._answers: dict[str, str] = {}
+        #: When each answer came (`time.monotonic`), and the kind of its request.
+        self.heard: list[tuple[float, str]] = []
 
     def run(self, messages: int, *, limit_s: float, beside: Beside | None = None) -> Report:
         """Send so many messages; ends when all are answered, or after *limit_s*.
@@ -127,12 +131,21 @@ class Chaos:
         try:
             said = self._striker.said.get(timeout=0.02)
             while True:
-                if "id" in said.line:
+                if "error" in said.line:
+                    self._ask_again(said)
+                elif "id" in said.line:
                     said.pump.open.pop(said.line["id"], None)
                     self._take(said.line)
                 said = self._striker.said.get_nowait()
         except Empty:
             return
+
+    def _ask_again(self, said: Said) -> None:
+        """As a caller does who is told that nothing will come of it."""
+        order = said.pump.open.pop(said.line["id"], None)
+        if order is not None:
+            self.report.told += 1
+            said.pump.ask(order)
 
     def _take(self, answer: dict[str, Any]) -> None:
         request, run = answer["id"], answer["run"]
@@ -141,6 +154,7 @@ class Chaos:
         # A pump may have said it just before it was killed; then it is asked again.
         self.report.doubled += self._answers.setdefault(request, run) != run
         self.report.completed = len(self._answers)
+        self.heard.append((time.monotonic(), order["to"]))
         for pump in self._striker.pumps:
             pump.open.pop(request, None)
         self._striker.answered(request)
@@ -152,7 +166,7 @@ class Chaos:
         counts = self._client.hgetall(f"{self._prefix}l:counts")
         self.report.ledger = {name.decode(): int(value) for name, value in counts.items()}
         self.report.redis_mb = self._client.info("memory")["used_memory_peak"] // 1024**2
-        traces = Traces(self._organism, self._client)
+        traces = Traces(self._organism, self._client, self._url)
         for request, order in self._orders.items():
             traces.check(request, order["to"], self._answers.get(request), self.report)
         traces.close()

@@ -13,6 +13,8 @@ class Report:
     accepted: int = 0
     #: Answered to whoever asked.
     completed: int = 0
+    #: Times that a caller was told that its request came to nothing, and asked again.
+    told: int = 0
     #: Answered with another number than is right.
     wrong: int = 0
     #: Conversations whose threads hold more than one answer left there, or another than its
@@ -41,7 +43,7 @@ class Report:
     @property
     def is_whole(self) -> bool:
         """True when every answer came, once, and is right."""
-        return not (self.lost or self.doubled or self.wrong)
+        return not (self.lost or self.doubled or self.wrong or self.told)
 
     @property
     def slowest_s(self) -> float:
@@ -54,7 +56,7 @@ class Report:
         ledger = ", ".join(f"{name} {self.ledger.get(name, 0)}" for name in counted)
         return (
             f"accepted {self.accepted}, completed {self.completed}, lost {self.lost},"
-            f" doubled {self.doubled}, wrong {self.wrong},"
+            f" doubled {self.doubled}, wrong {self.wrong}, told and asked again {self.told},"
             f" re-run {self.runs - self.expected_runs} of {self.expected_runs};"
             f" struck {deeds or 'nobody'}; taken over after {_spread(self.recoveries_s)};"
             f" answered elsewhere after {_spread(self.answers_s)};"

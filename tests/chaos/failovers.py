@@ -1,0 +1,102 @@
+"""Runs while the primary of a watched Redis dies: its replica takes over what it had heard of."""
+
+import time
+from dataclasses import dataclass, field
+from statistics import median
+from threading import Event
+
+from tests.chaos.driver import Chaos
+from tests.chaos.outages import Outage
+from tests.chaos.report import Report
+from tests.chaos.scene import scene
+from tests.sentinels import DOWN_AFTER_MS, watched_redis
+from tests.servers import running_redis
+from tests.waiting import eventually
+
+#: Seconds of work before each death.
+GAP_S = 5.0
+#: Seconds a failover may take.
+_MOVE_S = 30.0
+
+
+@dataclass
+class Failovers:
+    """What a run came to whose primary was killed."""
+
+    outage: Outage
+    #: From each death until another server took writes, and until the next answers came: the first
+    #: one, and the first of a handler on workers.
+    moved_s: list[float] = field(default_factory=list)
+    first_s: list[float] = field(default_factory=list)
+    worked_s: list[float] = field(default_factory=list)
+
+    @property
+    def report(self) -> Report:
+        """Counts."""
+        return self.outage.report
+
+    def __str__(self) -> str:
+        return (
+            f"{self.outage}; new primary after {_spread(self.moved_s)}, next answer after"
+            f" {_spread(self.first_s)}, next one of a worker after {_spread(self.worked_s)}"
+        )
+
+
+def failovers(  # noqa: PLR0913 - what happens in it
+    messages: int,
+    *,
+    times: int,
+    behind_s: float = 0.0,
+    options: tuple[str, ...] = (),
+    replicas: int = 0,
+    limit_s: float = 900.0,
+) -> Failovers:
+    """The primary is killed so many times, and started again once its replica has taken over.
+
+    Args:
+        behind_s: seconds before the death in which the replica hears of nothing; then *times* is 1.
+        options: of both servers.
+        replicas: `backend.redis_replicas`.
+    """
+    found = Failovers(Outage(Report(), [], []))
+    deaths: list[float] = []
+    with (
+        watched_redis(*options, is_behind=bool(behind_s)) as (watched, proxy),
+        running_redis() as counter,
+        scene(watched.url) as organism,
+    ):
+
+        def strike(_is_over: Event) -> None:
+            for index in range(times):
+                time.sleep(GAP_S)
+                if proxy is not None:
+                    proxy.freeze()
+                    time.sleep(behind_s)
+                deaths.append(time.monotonic())
+                port = watched.kill_primary()
+                if not eventually(lambda: watched.has_moved_from(port), timeout_s=_MOVE_S):  # noqa: B023
+                    return
+                found.moved_s.append(time.monotonic() - deaths[-1])
+                if index < times - 1:
+                    watched.revive(port)
+
+        chaos = Chaos(organism, seed=1, counter=counter.url, pause_s=None)
+        try:
+            chaos.run(messages, limit_s=limit_s, beside=strike)
+            logs = chaos.logs()
+            away, back = ([log.count(f"redis {word}") for log in logs] for word in ("away", "back"))
+            found.outage = Outage(chaos.report, away, back)
+            for death in deaths:
+                # What was on its way already says nothing.
+                heard = [each for each in chaos.heard if each[0] > death + DOWN_AFTER_MS / 2000]
+                found.first_s += [when - death for when, _ in heard[:1]]
+                found.worked_s += [when - death for when, kind in heard if kind == "crunch"][:1]
+            return found
+        finally:
+            chaos.close()
+
+
+def _spread(durations_s: list[float]) -> str:
+    if not durations_s:
+        return "-"
+    return f"p50 {median(durations_s):.1f} s, max {max(durations_s):.1f} s"

@@ -1,0 +1,143 @@
+"""A primary, a replica and three Sentinels: the primary can be killed, and come back as a replica."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from tests.proxy import Proxy, running_proxy
+from tests.servers import DurableRedis, RedisServer, running_redis
+from tests.waiting import eventually
+
+SERVICE = "pump"
+SENTINELS, QUORUM = 3, 2
+#: Milliseconds of silence after which a Sentinel takes the primary for dead.
+DOWN_AFTER_MS = 1000
+#: Milliseconds after which a failover that came to nothing is tried again.
+FAILOVER_MS = 5000
+#: Keeps nothing on disk; a replica that asks is served at once.
+_OPTIONS = ("--repl-diskless-sync-delay", "0", "--repl-timeout", "5")
+_READY_S = 30.0
+
+
+class Watched:
+    """Two servers, and who watches them."""
+
+    def __init__(self, servers: Sequence[DurableRedis], sentinels: Sequence[RedisServer]) -> None:
+        self._servers = {server.port: server for server in servers}
+        self._sentinels = [
+            redis.Redis(host=each.host, port=each.port, retry=Retry(NoBackoff(), 0))
+            for each in sentinels
+        ]
+        #: As a pump has it.
+        nodes = ";".join(f"sentinel://{each.host}:{each.port}" for each in sentinels)
+        self.url = f"{nodes}/{SERVICE}"
+
+    @property
+    def primary(self) -> int:
+        """The port of the server that most Sentinels name."""
+        named = [self._named_by(sentinel) for sentinel in self._sentinels]
+        return max(named, key=named.count)
+
+    def client(self, port: int) -> redis.Redis:
+        """Of one of the two servers."""
+        return redis.Redis(host="127.0.0.1", port=port, retry=Retry(NoBackoff(), 0))
+
+    def kill_primary(self) -> int:
+        """SIGKILL; its port."""
+        port = self.primary
+        self._servers[port].kill()
+        return port
+
+    def has_moved_from(self, port: int) -> bool:
+        """True when another server is the primary, and takes writes."""
+        primary = self.primary
+        if primary == port:
+            return False
+        return self._role(primary) == "master"
+
+    def revive(self, port: int) -> None:
+        """Start a killed server: Sentinels make it a replica; done when it is one, and caught up.
+
+        Raises:
+            RuntimeError: they don't.
+        """
+        self._servers[port].start()
+        if not eventually(self.is_in_step, timeout_s=_READY_S):
+            raise RuntimeError("the old primary did not become a replica")
+
+    def is_in_step(self) -> bool:
+        """True when a replica follows the primary, and every Sentinel knows of it and of the others."""
+        primary = self.primary
+        try:
+            with self.client(primary) as client:
+                found: Any = client.info("replication")
+        except redis.RedisError:
+            return False
+        replica = found.get("slave0", {})
+        if found["role"] != "master" or replica.get("state") != "online":
+            return False
+        return all(
+            watching["num-slaves"] >= 1
+            and watching["num-other-sentinels"] == SENTINELS - 1
+            and not watching["is_master_down"]
+            and not watching["is_disconnected"]
+            for watching in (each.sentinel_master(SERVICE) for each in self._sentinels)
+        )
+
+    def close(self) -> None:
+        """Ask no more."""
+        for sentinel in self._sentinels:
+            sentinel.close()
+
+    def _role(self, port: int) -> str:
+        try:
+            with self.client(port) as client:
+                return str(client.info("replication")["role"])
+        except redis.RedisError:
+            return ""
+
+    def _named_by(self, sentinel: Any) -> int:
+        return int(sentinel.sentinel_get_master_addr_by_name(SERVICE)[1])
+
+@contextmanager
+def watched_redis(*options: str, is_behind: bool = False) -> Iterator["tuple[Watched, Proxy | None]"]:
+    """A primary and its replica, in step, watched by three Sentinels; what ends, ends with the block.
+
+    Args:
+        options: of both servers.
+        is_behind: the first replica follows by way of a proxy, which can be frozen; else None.
+    """
+    with ExitStack() as stack:
+        servers = []
+        upstream = None
+        proxy = None
+        for _ in range(2):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="pump-test-redis-"))
+            following = () if upstream is None else ("--replicaof", "127.0.0.1", str(upstream))
+            server = DurableRedis(Path(folder), (*_OPTIONS, *options, *following))
+            server.start()
+            stack.callback(server.kill)
+            servers.append(server)
+            upstream = server.port
+            if is_behind and proxy is None:
+                proxy = stack.enter_context(running_proxy(server.port))
+                upstream = proxy.port
+        config = (
+            f"sentinel monitor {SERVICE} 127.0.0.1 {servers[0].port} {QUORUM}\n"
+            f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}\n"
+            f"sentinel failover-timeout {SERVICE} {FAILOVER_MS}\n"
+        )
+        sentinels = [
+            stack.enter_context(running_redis(sentinel=config)) for _ in range(SENTINELS)
+        ]
+        watched = Watched(servers, sentinels)
+        stack.callback(watched.close)
+        if not eventually(watched.is_in_step, timeout_s=_READY_S):
+            raise RuntimeError("no replica, or no Sentinel, knows of the others")
+        yield watched, proxy
