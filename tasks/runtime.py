@@ -61,6 +61,20 @@ class Runtime:
         Args:
             name: of the task that carried it.
         """
+        self._notes.begin()
+        try:
+            late = self._run_batch(name, batch_ids)
+        finally:
+            self._notes.end()
+        for dispatch_id in late:
+            log.warning("late outcome dropped", extra={"action": "complete", "id": dispatch_id})
+
+    def close(self) -> None:
+        """The process ends: monitors hear what they have not heard."""
+        self._events.close()
+
+    def _run_batch(self, name: str, batch_ids: str) -> list[str]:
+        """Whose outcome came too late."""
         members = self._ledger.claim(self._owner, batch_ids)
         batch = Batch(self._ledger, self._owner, members, self._budget_s)
         if len(members) > 1:
@@ -73,12 +87,7 @@ class Runtime:
             self._keeper.keep(None)
             self._notes.running("")
             batch.flush()
-        for dispatch_id in batch.late:
-            log.warning("late outcome dropped", extra={"action": "complete", "id": dispatch_id})
-
-    def close(self) -> None:
-        """The process ends: monitors hear what they have not heard."""
-        self._events.close()
+        return batch.late
 
     def _run(self, batch: Batch, name: str, dispatch_id: str, dispatch: Dispatch) -> None:
         station = self._stations.get(dispatch.envelope.to)

@@ -31,6 +31,10 @@ class Proxy:
         ).result()
         self.port = self._server.sockets[0].getsockname()[1]
 
+    def lead_to(self, target: int) -> None:
+        """Relay new connections to another port; those there are go on as they are."""
+        self._target = target
+
     def freeze(self) -> None:
         """Accept, and relay nothing."""
         self._loop.call_soon_threadsafe(self._flows.clear)

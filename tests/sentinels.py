@@ -10,7 +10,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.proxy import Proxy, running_proxy
+from tests.proxy import Proxy
 from tests.servers import DurableRedis, RedisServer, running_redis
 from tests.waiting import eventually
 
@@ -34,6 +34,7 @@ class Watched:
             redis.Redis(host=each.host, port=each.port, retry=Retry(NoBackoff(), 0))
             for each in sentinels
         ]
+        self._proxies: list[Proxy] = []
         #: As a pump has it.
         nodes = ";".join(f"sentinel://{each.host}:{each.port}" for each in sentinels)
         self.url = f"{nodes}/{SERVICE}"
@@ -53,6 +54,28 @@ class Watched:
         port = self.primary
         self._servers[port].kill()
         return port
+
+    def hold_replica_back(self) -> None:
+        """From now on the replica hears of nothing; its connection to the primary stands.
+
+        For seconds: a Sentinel would then have it follow the primary again.
+        """
+        primary = self.primary
+        (replica,) = (port for port in self._servers if port != primary)
+        proxy = Proxy(primary)
+        proxy.start()
+        self._proxies.append(proxy)
+        with self.client(replica) as client:
+            client.replicaof("127.0.0.1", proxy.port)
+
+            def is_in_step() -> bool:
+                found: Any = client.info("replication")
+                is_there: bool = found["master_port"] == proxy.port
+                return is_there and found["master_link_status"] == "up"
+
+            if not eventually(is_in_step):
+                raise RuntimeError("the replica does not follow the primary by way of the proxy")
+        proxy.freeze()
 
     def has_moved_from(self, port: int) -> bool:
         """True when another server is the primary, and takes writes."""
@@ -92,6 +115,8 @@ class Watched:
 
     def close(self) -> None:
         """Ask no more."""
+        for proxy in self._proxies:
+            proxy.stop()
         for sentinel in self._sentinels:
             sentinel.close()
 
@@ -106,28 +131,21 @@ class Watched:
         return int(sentinel.sentinel_get_master_addr_by_name(SERVICE)[1])
 
 @contextmanager
-def watched_redis(*options: str, is_behind: bool = False) -> Iterator["tuple[Watched, Proxy | None]"]:
+def watched_redis(*options: str) -> Iterator[Watched]:
     """A primary and its replica, in step, watched by three Sentinels; what ends, ends with the block.
 
     Args:
         options: of both servers.
-        is_behind: the first replica follows by way of a proxy, which can be frozen; else None.
     """
     with ExitStack() as stack:
-        servers = []
-        upstream = None
-        proxy = None
+        servers: list[DurableRedis] = []
         for _ in range(2):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="pump-test-redis-"))
-            following = () if upstream is None else ("--replicaof", "127.0.0.1", str(upstream))
+            following = ("--replicaof", "127.0.0.1", str(servers[0].port)) if servers else ()
             server = DurableRedis(Path(folder), (*_OPTIONS, *options, *following))
             server.start()
             stack.callback(server.kill)
             servers.append(server)
-            upstream = server.port
-            if is_behind and proxy is None:
-                proxy = stack.enter_context(running_proxy(server.port))
-                upstream = proxy.port
         config = (
             f"sentinel monitor {SERVICE} 127.0.0.1 {servers[0].port} {QUORUM}\n"
             f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}\n"
@@ -140,4 +158,4 @@ def watched_redis(*options: str, is_behind: bool = False) -> Iterator["tuple[Wat
         stack.callback(watched.close)
         if not eventually(watched.is_in_step, timeout_s=_READY_S):
             raise RuntimeError("no replica, or no Sentinel, knows of the others")
-        yield watched, proxy
+        yield watched

@@ -162,12 +162,35 @@ class LedgerClient:
         Raises:
             BackendUnavailableError: Redis does not answer.
         """
+        return set(self.claims_of(worker))
+
+    def claims_of(self, worker: str) -> dict[int, list[bytes]]:
+        """What each process of *worker* holds, as Redis has the ids.
+
+        Raises:
+            BackendUnavailableError: Redis does not answer.
+        """
         with translated(self.contact.where):
-            owners = self._client.hvals(f"{self._prefix}l:claims")
+            claims = self._client.hgetall(f"{self._prefix}l:claims")
         mine = f"{worker}/".encode()
-        found = {owner.removeprefix(mine) for owner in owners if owner.startswith(mine)}
-        # What is none of ours must not keep us from looking after our own.
-        return {int(process) for process in found if _PROCESS.fullmatch(process)}
+        found: dict[int, list[bytes]] = {}
+        for dispatch_id, owner in claims.items():
+            process = owner.removeprefix(mine)
+            # What is none of ours must not keep us from looking after our own.
+            if owner.startswith(mine) and _PROCESS.fullmatch(process):
+                found.setdefault(int(process), []).append(dispatch_id)
+        return found
+
+    def disclaim(self, worker: str, process: int, claims: Iterable[bytes]) -> int:
+        """Give back what a live process does not hold, whatever Redis says; how much that was.
+
+        Args:
+            claims: as `claims_of` has them.
+
+        Raises:
+            BackendUnavailableError: Redis does not answer.
+        """
+        return int(self._caller.run("release", f"{worker}/{process}", "", *claims))
 
     def bury(self, worker: str, dead: Mapping[int, str], *, is_counted: bool = True) -> int:
         """Put back what *dead* processes of a live worker had claimed; how much that was.

@@ -54,14 +54,14 @@ def failovers(  # noqa: PLR0913 - what happens in it
     """The primary is killed so many times, and started again once its replica has taken over.
 
     Args:
-        behind_s: seconds before the death in which the replica hears of nothing; then *times* is 1.
+        behind_s: seconds before the death in which the replica hears of nothing.
         options: of both servers.
         replicas: `backend.redis_replicas`.
     """
     found = Failovers(Outage(Report(), [], []))
     deaths: list[float] = []
     with (
-        watched_redis(*options, is_behind=bool(behind_s)) as (watched, proxy),
+        watched_redis(*options) as watched,
         running_redis() as counter,
         scene(watched.url) as organism,
     ):
@@ -69,8 +69,8 @@ def failovers(  # noqa: PLR0913 - what happens in it
         def strike(_is_over: Event) -> None:
             for index in range(times):
                 time.sleep(GAP_S)
-                if proxy is not None:
-                    proxy.freeze()
+                if behind_s:
+                    watched.hold_replica_back()
                     time.sleep(behind_s)
                 deaths.append(time.monotonic())
                 port = watched.kill_primary()
