@@ -103,6 +103,8 @@ class Caretaker:
                 pause_s = self._tick()
             except BackendError as exc:
                 self._contact.lost(exc, since=started)
+                # By now another server may be the primary.
+                self._client.connection_pool.disconnect(inuse_connections=False)
                 pause_s = min(self._terms.beat_s, 1.0)
             except Exception:
                 # The lease is worth more than whatever this was.

@@ -40,6 +40,8 @@ _REFUSALS = re.compile(
     r"\b(OOM|MISCONF|READONLY|LOADING|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|BUSY"
     r"|NOAUTH|NOPERM|WRONGPASS|DENIED)\b"
 )
+#: What a server says that was the primary once.
+_DEMOTED = re.compile(r"\b(READONLY|MASTERDOWN|UNBLOCKED)\b")
 
 AnyRedis = redis.Redis | redis.asyncio.Redis
 
@@ -104,6 +106,11 @@ def describe(client: AnyRedis) -> str:
     if sentinels:
         return f"redis master {pool.service_name!r} by sentinel at {', '.join(sentinels)}"
     return f"redis at {_place(client)}"
+
+
+def speaks_for_a_replica(exc: redis.ResponseError) -> bool:
+    """True where another server is the primary by now: the connection leads to the wrong one."""
+    return bool(_DEMOTED.search(str(exc))) or isinstance(exc, redis.ReadOnlyError)
 
 
 @contextmanager

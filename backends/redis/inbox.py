@@ -71,6 +71,8 @@ class Inbox:
                 # What was handed to us then is ours, though we never saw it.
                 self._unseen_after = "0"
                 self._contact.lost(exc, since=started)
+                # By now another server may be the primary.
+                await self._line.drop()
                 await asyncio.sleep(pause_s(failures))
                 continue
             self._contact.answered(since=started)

@@ -7,8 +7,8 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from threading import Event
 from typing import Any, NamedTuple
 
@@ -170,7 +170,7 @@ class LedgerClient:
         Raises:
             BackendUnavailableError: Redis does not answer.
         """
-        with translated(self.contact.where):
+        with self._asking():
             claims = self._client.hgetall(f"{self._prefix}l:claims")
         mine = f"{worker}/".encode()
         found: dict[int, list[bytes]] = {}
@@ -232,7 +232,7 @@ class LedgerClient:
             BackendUnavailableError: Redis does not answer.
         """
         key = f"{self._prefix}s:{name}"
-        with translated(self.contact.where):
+        with self._asking():
             # Not before they are handed over: a reply that is lost must not take them with it.
             if self._handed_over:
                 self._client.xdel(key, *self._handed_over)
@@ -244,13 +244,24 @@ class LedgerClient:
 
     def interrupt(self, name: str) -> None:
         """Let whoever waits for outcomes on a stream go on at once."""
-        with suppress(BackendUnavailableError), translated(self.contact.where):
+        with suppress(BackendUnavailableError), self._asking():
             self._client.xadd(f"{self._prefix}s:{name}", {"n": ""}, nomkstream=True)
 
     def close(self) -> None:
         """Close the connection."""
         self._caller.close()
         disconnect(self._client)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Around what is asked past the caller."""
+        try:
+            with translated(self.contact.where):
+                yield
+        except BackendUnavailableError:
+            # By now another server may be the primary.
+            self._client.connection_pool.disconnect(inuse_connections=False)
+            raise
 
     def _sort_out(self, listener: bytes, joined: bytes) -> None:
         """End what none of ours could be called; its neighbours wait to be published again."""

@@ -49,24 +49,24 @@ class News:
         self._asking: set[asyncio.Task[None]] = set()
 
     async def read(self, block_ms: int) -> None:
-        """Read the stream until cancelled.
+        """Read the stream until cancelled; from its beginning, for what was told is taken out.
+
+        After a failover what is new may have smaller ids than what was read before.
 
         Args:
             block_ms: longest blocking read; the socket's timeout is longer.
         """
-        last: bytes | str = "0"
         failures = 0
         while True:
             started = time.monotonic()
             try:
                 with translated(self._contact.where):
-                    found = await self._client.xread({self._stream: last}, block=block_ms)
+                    found = await self._client.xread({self._stream: "0"}, block=block_ms)
                 self._contact.answered(since=started)
                 entries = entries_of(found)
                 if not entries:
                     raise_if_cancelled()
-                for entry, fields in entries:
-                    last = entry
+                for _, fields in entries:
                     self._tell([fields.get(part, b"") for part in (b"k", b"s", b"a")])
                 # Not before it is told: a reply that is lost must not take the news with it.
                 with translated(self._contact.where):
@@ -76,6 +76,8 @@ class News:
             except BackendError as exc:
                 failures += 1
                 self._contact.lost(exc, since=started)
+                # By now another server may be the primary.
+                await self._client.connection_pool.disconnect(inuse_connections=False)
                 await asyncio.sleep(pause_s(failures))
 
     def effects(self, news: Iterable[bytes]) -> Effects:

@@ -114,6 +114,8 @@ class Pipeliner:
             else:
                 failures += 1
                 self._contact.lost(refusal, since=sent_at)
+                # By now another server may be the primary.
+                await self._line.drop()
                 await asyncio.sleep(pause_s(failures))
 
     async def _send(self, batch: list[_Command]) -> BackendUnavailableError | None:
