@@ -102,10 +102,15 @@ class RedisMailbox:
         ttl_ms = math.ceil(config.redis_ttl * 1000)
         self._head = (config.redis_prefix, 0, ttl_ms, config.keep_closed)
         self._scripts = Pipeliner(
-            self._client, self._contact, head=self._head, on_waiting=self._set_waiting
+            self._client,
+            self._contact,
+            head=self._head,
+            on_waiting=self._set_waiting,
+            replicas=config.redis_replicas,
         )
         stream = f"{config.redis_prefix}s:{self.pump}"
         self._news = News(self._client, stream, self._scripts, self._records, self._contact)
+        self._news.must_be_safe = config.redis_replicas > 0
         self._caretaker: Caretaker | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []

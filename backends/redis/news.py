@@ -39,6 +39,8 @@ class News:
         self.on_news: Callable[[Effects], None] = lambda _: None
         #: Conversation of each open scope that this pump began.
         self.scopes: dict[str, str] = {}
+        #: Whether what others tell must have reached replicas before it is passed on.
+        self.must_be_safe = False
         self._client = client
         self._stream = stream
         self._scripts = scripts
@@ -66,6 +68,9 @@ class News:
                 entries = entries_of(found)
                 if not entries:
                     raise_if_cancelled()
+                if entries and self.must_be_safe:
+                    # Its reply comes when replicas have all that was written before.
+                    await self._scripts.run("recall")
                 for _, fields in entries:
                     self._tell([fields.get(part, b"") for part in (b"k", b"s", b"a")])
                 # Not before it is told: a reply that is lost must not take the news with it.

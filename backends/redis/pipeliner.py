@@ -22,6 +22,10 @@ MAX_BATCH = 256
 MAX_TURN, MAX_TURN_ARGUMENTS = 32, 2000
 
 
+#: Milliseconds that replicas may take, before what they should have is sent once more.
+WAIT_MS = 1000
+
+
 class _Command(NamedTuple):
     name: str
     arguments: Sequence[Any]
@@ -38,6 +42,8 @@ class Pipeliner:
         client: not closed here.
         head: what the script gets before the commands.
         on_waiting: told after each turn how many messages wait.
+        replicas: how many must have what the commands wrote before their replies are given;
+            until then they are sent again.
     """
 
     def __init__(
@@ -47,12 +53,14 @@ class Pipeliner:
         *,
         head: Sequence[Any],
         on_waiting: Callable[[int], None],
+        replicas: int = 0,
     ) -> None:
         self._client: Any = client
         self._line = Line(client)
         self._contact = contact
         self._head = tuple(head)
         self._on_waiting = on_waiting
+        self._replicas = replicas
         self._digest = ""
         self._queue: list[_Command] = []
         self._wakeup = asyncio.Event()
@@ -137,7 +145,21 @@ class Pipeliner:
 
     async def _exchange(self, turns: list[list[_Command]]) -> list[Any]:
         """The reply to each turn, an error included."""
-        return await self._line.exchange(b"".join(map(self._packed, turns)), len(turns))
+        packed = b"".join(map(self._packed, turns))
+        if not self._replicas:
+            return await self._line.exchange(packed, len(turns))
+        timeout_s = self._line.timeout_s
+        wait_ms = WAIT_MS if timeout_s is None else min(WAIT_MS, int(timeout_s * 500))
+        wait = hiredis.pack_command(("WAIT", self._replicas, wait_ms))
+        *replies, reached = await self._line.exchange(packed + wait, len(turns) + 1)
+        if isinstance(reached, Exception):
+            raise reached
+        if reached < self._replicas:
+            raise BackendUnavailableError(
+                f"{self._contact.where} has replicated this to {reached} of {self._replicas}"
+                " (backend.redis_replicas)"
+            )
+        return replies
 
     def _packed(self, turn: list[_Command]) -> bytes:
         words: list[Any] = ["EVALSHA", self._digest, 0, *self._head]

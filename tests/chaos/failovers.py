@@ -63,11 +63,11 @@ def failovers(  # noqa: PLR0913 - what happens in it
     with (
         watched_redis(*options) as watched,
         running_redis() as counter,
-        scene(watched.url) as organism,
+        scene(watched.url, redis_replicas=replicas) as organism,
     ):
 
         def strike(_is_over: Event) -> None:
-            for index in range(times):
+            for _ in range(times):
                 time.sleep(GAP_S)
                 if behind_s:
                     watched.hold_replica_back()
@@ -77,8 +77,7 @@ def failovers(  # noqa: PLR0913 - what happens in it
                 if not eventually(lambda: watched.has_moved_from(port), timeout_s=_MOVE_S):  # noqa: B023
                     return
                 found.moved_s.append(time.monotonic() - deaths[-1])
-                if index < times - 1:
-                    watched.revive(port)
+                watched.revive(port)
 
         chaos = Chaos(organism, seed=1, counter=counter.url, pause_s=None)
         try:
