@@ -21,7 +21,8 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from backends.contact import unquoted
-from backends.errors import BackendError, BackendUnavailableError
+from backends.errors import BackendError, BackendRefusingError, BackendUnavailableError
+from backends.redis.refusals import Refusal, refusal_in
 
 #: Seconds to connect, and to wait for an answer, unless the URL says otherwise.
 _TIMEOUT_S = 5.0
@@ -29,19 +30,8 @@ _SENTINEL_PORT = 26379
 _TIMEOUTS = {"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _TIMEOUT_S}
 _BLOCKING: Mapping[str, Any] = {**_TIMEOUTS, "retry": Retry(NoBackoff(), 0)}
 _AWAITED: Mapping[str, Any] = {**_TIMEOUTS, "retry": AsyncRetry(NoBackoff(), 0)}
-#: Answers that speak of the server's state, not of our command; some have classes of
-#: their own, and a script of Redis 6 hides them in its text.
-_REFUSED = (
-    redis.ReadOnlyError,
-    redis.exceptions.OutOfMemoryError,
-    redis.exceptions.NoPermissionError,
-)
-_REFUSALS = re.compile(
-    r"\b(OOM|MISCONF|READONLY|LOADING|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|BUSY"
-    r"|NOAUTH|NOPERM|WRONGPASS|DENIED)\b"
-)
-#: What a server says that was the primary once.
-_DEMOTED = re.compile(r"\b(READONLY|MASTERDOWN|UNBLOCKED)\b")
+#: Answers that speak of our account, which somebody may set right.
+_DENIED = re.compile(r"\b(NOAUTH|NOPERM|WRONGPASS|DENIED)\b")
 
 AnyRedis = redis.Redis | redis.asyncio.Redis
 
@@ -110,7 +100,10 @@ def describe(client: AnyRedis) -> str:
 
 def speaks_for_a_replica(exc: redis.ResponseError) -> bool:
     """True where another server is the primary by now: the connection leads to the wrong one."""
-    return bool(_DEMOTED.search(str(exc))) or isinstance(exc, redis.ReadOnlyError)
+    refusal = refusal_in(exc)
+    is_replica = refusal is not None and refusal.code in ("READONLY", "MASTERDOWN")
+    # What was blocked in a primary that has become a replica is let go with this.
+    return is_replica or "UNBLOCKED" in str(exc)
 
 
 @contextmanager
@@ -125,11 +118,21 @@ def translated(where: str) -> Iterator[None]:
 
 
 def _translation_of(exc: redis.RedisError, text: str, where: str) -> BackendError:
+    refusal = refusal_in(exc)
+    if refusal is not None:
+        return refused(refusal, where)
     if isinstance(exc, (redis.ConnectionError, redis.TimeoutError)):
         return BackendUnavailableError(f"{where} does not answer: {text}")
-    if isinstance(exc, _REFUSED) or _REFUSALS.search(text):
+    if isinstance(exc, redis.exceptions.NoPermissionError) or _DENIED.search(text):
         return BackendUnavailableError(f"{where} refuses: {text}")
     return BackendError(f"{where} failed: {text}")
+
+
+def refused(refusal: Refusal, where: str) -> BackendUnavailableError:
+    """A refusal as our error; the same text for the same refusal, whatever was asked."""
+    if refusal.is_of_writes:
+        return BackendRefusingError(f"{where} takes no writes: {refusal}")
+    return BackendUnavailableError(f"{where} refuses: {refusal}")
 
 
 @contextmanager

@@ -116,12 +116,9 @@ def test_a_client_that_decodes_is_refused() -> None:
     [
         redis.ConnectionError("refused"),
         redis.TimeoutError("slow"),
-        redis.BusyLoadingError("LOADING"),
         redis.AuthenticationError("WRONGPASS"),
-        redis.ReadOnlyError("You can't write against a read only replica."),
-        redis.ResponseError("MISCONF Redis is configured to save RDB snapshots"),
-        redis.ResponseError("Error running script (call to f_1): @user_script:3: -OOM command"),
-        redis.ResponseError("NOREPLICAS Not enough good replicas to write."),
+        redis.exceptions.NoPermissionError("this user has no permissions"),
+        redis.ResponseError("DENIED Redis is running in protected mode"),
     ],
 )
 def test_the_servers_state_is_unavailability(error: redis.RedisError) -> None:
