@@ -1,8 +1,9 @@
-"""A primary, a replica and three Sentinels: the primary can be killed, and come back as a replica."""
+"""A primary, its replicas and three Sentinels: the primary can be killed, and come back."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ _READY_S = 30.0
 
 
 class Watched:
-    """Two servers, and who watches them."""
+    """A primary with its replicas, and who watches them."""
 
     def __init__(self, servers: Sequence[DurableRedis], sentinels: Sequence[RedisServer]) -> None:
         self._servers = {server.port: server for server in servers}
@@ -46,7 +47,7 @@ class Watched:
         return max(named, key=named.count)
 
     def client(self, port: int) -> redis.Redis:
-        """Of one of the two servers."""
+        """Of one of the servers."""
         return redis.Redis(host="127.0.0.1", port=port, retry=Retry(NoBackoff(), 0))
 
     def kill_primary(self) -> int:
@@ -55,26 +56,20 @@ class Watched:
         self._servers[port].kill()
         return port
 
-    def hold_replica_back(self) -> None:
-        """From now on the replica hears of nothing; its connection to the primary stands.
+    def hold_replicas_back(self) -> None:
+        """From now on they hear of nothing; their connections to the primary stand.
 
-        For seconds: a Sentinel would then have it follow the primary again.
+        For seconds: a Sentinel would then have them follow the primary again.
         """
         primary = self.primary
-        (replica,) = (port for port in self._servers if port != primary)
         proxy = Proxy(primary)
         proxy.start()
         self._proxies.append(proxy)
-        with self.client(replica) as client:
-            client.replicaof("127.0.0.1", proxy.port)
-
-            def is_in_step() -> bool:
-                found: Any = client.info("replication")
-                is_there: bool = found["master_port"] == proxy.port
-                return is_there and found["master_link_status"] == "up"
-
-            if not eventually(is_in_step):
-                raise RuntimeError("the replica does not follow the primary by way of the proxy")
+        for replica in self._servers.keys() - {primary}:
+            with self.client(replica) as client:
+                client.replicaof("127.0.0.1", proxy.port)
+                if not eventually(partial(_follows, client, proxy.port)):
+                    raise RuntimeError("a replica does not follow by way of the proxy")
         proxy.freeze()
 
     def has_moved_from(self, port: int) -> bool:
@@ -95,18 +90,19 @@ class Watched:
             raise RuntimeError("the old primary did not become a replica")
 
     def is_in_step(self) -> bool:
-        """True when a replica follows the primary, and every Sentinel knows of it and of the others."""
+        """True when all others follow the primary, and every Sentinel knows everybody."""
         primary = self.primary
         try:
             with self.client(primary) as client:
                 found: Any = client.info("replication")
         except redis.RedisError:
             return False
-        replica = found.get("slave0", {})
-        if found["role"] != "master" or replica.get("state") != "online":
+        replicas = len(self._servers) - 1
+        states = [found.get(f"slave{index}", {}).get("state") for index in range(replicas)]
+        if found["role"] != "master" or states != ["online"] * replicas:
             return False
         return all(
-            watching["num-slaves"] >= 1
+            watching["num-slaves"] >= replicas
             and watching["num-other-sentinels"] == SENTINELS - 1
             and not watching["is_master_down"]
             and not watching["is_disconnected"]
@@ -130,16 +126,22 @@ class Watched:
     def _named_by(self, sentinel: Any) -> int:
         return int(sentinel.sentinel_get_master_addr_by_name(SERVICE)[1])
 
+
+def _follows(client: redis.Redis, port: int) -> bool:
+    found: Any = client.info("replication")
+    return bool(found["master_port"] == port and found["master_link_status"] == "up")
+
+
 @contextmanager
-def watched_redis(*options: str) -> Iterator[Watched]:
-    """A primary and its replica, in step, watched by three Sentinels; what ends, ends with the block.
+def watched_redis(*options: str, replicas: int = 2) -> Iterator[Watched]:
+    """A primary and its replicas, in step, watched by three Sentinels, until the block ends.
 
     Args:
-        options: of both servers.
+        options: of every server.
     """
     with ExitStack() as stack:
         servers: list[DurableRedis] = []
-        for _ in range(2):
+        for _ in range(1 + replicas):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="pump-test-redis-"))
             following = ("--replicaof", "127.0.0.1", str(servers[0].port)) if servers else ()
             server = DurableRedis(Path(folder), (*_OPTIONS, *options, *following))
@@ -151,9 +153,7 @@ def watched_redis(*options: str) -> Iterator[Watched]:
             f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}\n"
             f"sentinel failover-timeout {SERVICE} {FAILOVER_MS}\n"
         )
-        sentinels = [
-            stack.enter_context(running_redis(sentinel=config)) for _ in range(SENTINELS)
-        ]
+        sentinels = [stack.enter_context(running_redis(sentinel=config)) for _ in range(SENTINELS)]
         watched = Watched(servers, sentinels)
         stack.callback(watched.close)
         if not eventually(watched.is_in_step, timeout_s=_READY_S):

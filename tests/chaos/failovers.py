@@ -1,4 +1,4 @@
-"""Runs while the primary of a watched Redis dies: its replica takes over what it had heard of."""
+"""Runs while the primary of a watched Redis dies: a replica takes over what it has heard of."""
 
 import time
 from dataclasses import dataclass, field
@@ -46,16 +46,18 @@ def failovers(  # noqa: PLR0913 - what happens in it
     messages: int,
     *,
     times: int,
+    gap_s: float = GAP_S,
     behind_s: float = 0.0,
     options: tuple[str, ...] = (),
     replicas: int = 0,
     limit_s: float = 900.0,
 ) -> Failovers:
-    """The primary is killed so many times, and started again once its replica has taken over.
+    """The primary is killed so many times, and started again if one more is to follow.
 
     Args:
-        behind_s: seconds before the death in which the replica hears of nothing.
-        options: of both servers.
+        gap_s: seconds of work before each.
+        behind_s: seconds before the death in which its replicas hear of nothing.
+        options: of every server.
         replicas: `backend.redis_replicas`.
     """
     found = Failovers(Outage(Report(), [], []))
@@ -67,17 +69,18 @@ def failovers(  # noqa: PLR0913 - what happens in it
     ):
 
         def strike(_is_over: Event) -> None:
-            for _ in range(times):
-                time.sleep(GAP_S)
+            for index in range(times):
+                time.sleep(gap_s)
                 if behind_s:
-                    watched.hold_replica_back()
+                    watched.hold_replicas_back()
                     time.sleep(behind_s)
                 deaths.append(time.monotonic())
                 port = watched.kill_primary()
                 if not eventually(lambda: watched.has_moved_from(port), timeout_s=_MOVE_S):  # noqa: B023
                     return
                 found.moved_s.append(time.monotonic() - deaths[-1])
-                watched.revive(port)
+                if index < times - 1:
+                    watched.revive(port)
 
         chaos = Chaos(organism, seed=1, counter=counter.url, pause_s=None)
         try:

@@ -27,7 +27,9 @@ LISTENERS.append({**LISTENERS[-1], "name": "hold-on-worker", "cpu_bound": True})
 
 
 @contextmanager
-def scene(url: str, prefix: str = "chaos:", *, lease_s: float = LEASE_S, **backend: Any) -> Iterator[Path]:
+def scene(
+    url: str, prefix: str = "chaos:", *, lease_s: float = LEASE_S, **backend: Any
+) -> Iterator[Path]:
     """An organism file over the Redis at *url*; *backend* are settings of that section."""
     with tempfile.TemporaryDirectory(prefix="pump-chaos-") as folder:
         yield write_organism(
