@@ -11,14 +11,15 @@ from uuid import uuid4
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from backends.contact import Contact, contact_with, pause_s
+from backends.contact import pause_s
 from backends.errors import BackendUnavailableError
 from backends.redis.ledger import Batch, LedgerClient, ids_in
 from backends.redis.records import Dispatch
 from pipeline.organism import Organism
 from pipeline.roster import name_of
-from tasks.broker import TIMEOUT_S, hard_limit_s
+from tasks.broker import TIMEOUT_S, BrokerWatch, hard_limit_s
 from tasks.events import GATHERING_S, EventWriter, Fields, sent_event
+from tasks.full_broker import publish_though_full
 from tasks.names import task_name
 from tasks.pace import Pace
 
@@ -44,7 +45,7 @@ class Publisher:
         self._organism = organism
         self._ledger = ledger
         self._is_stopping = is_stopping
-        self._contact = _contact(app, organism, ledger)
+        self._watch = BrokerWatch(app, organism)
         self._limits = {
             listener.name: hard_limit_s(listener.timeout_s, organism.celery.batch_budget_ms)
             for listener in organism.listeners
@@ -66,7 +67,7 @@ class Publisher:
 
     def start(self) -> None:
         """Begin to publish."""
-        self._contact.subscribe(self._distrust)
+        self._watch.contact.subscribe(self._distrust)
         self._ledger.contact.subscribe(self._distrust)
         self._thread = Thread(target=self._run, name="publisher", daemon=True)
         self._thread.start()
@@ -92,7 +93,7 @@ class Publisher:
         """Publish no more. Blocks until what is being sent has been, or has failed."""
         self._is_stopping.set()
         self.wake()
-        self._contact.unsubscribe(self._distrust)
+        self._watch.contact.unsubscribe(self._distrust)
         self._ledger.contact.unsubscribe(self._distrust)
         if self._thread is not None:
             self._thread.join()
@@ -154,11 +155,10 @@ class Publisher:
             try:
                 self._untold += self._send(batch)
             except self._errors() as exc:
-                self._contact.lost(exc, since=started)
-                self._disconnect()
+                self._lost(exc, started)
                 self._ledger.put_back(batches[index:])
                 return False
-            self._contact.answered(since=started)
+            self._watch.contact.answered(since=started)
         return True
 
     def _tell(self) -> None:
@@ -169,8 +169,11 @@ class Publisher:
             if events and self._events is not None:
                 self._events.write(events)
         except self._errors() as exc:
-            self._contact.lost(exc, since=started)
-            self._disconnect()
+            self._lost(exc, started)
+
+    def _lost(self, reason: BaseException, since: float) -> None:
+        self._watch.lost(reason, since=since)
+        self._disconnect()
 
     def _send(self, batch: Batch) -> list[Fields]:
         """Publish a batch; what there is to tell of it."""
@@ -199,6 +202,7 @@ class Publisher:
         self._connection.ensure_connection(
             max_retries=1, timeout=TIMEOUT_S, reraise_as_library_errors=False
         )
+        publish_though_full(self._connection.default_channel)
         self._producer = self._app.amqp.Producer(self._connection)
         self._events = EventWriter(self._app, self._connection)
 
@@ -217,11 +221,3 @@ class Publisher:
             return OperationalError, OSError
         own = (*self._connection.connection_errors, *self._connection.channel_errors)
         return OperationalError, OSError, *own
-
-
-def _contact(app: Celery, organism: Organism, ledger: LedgerClient) -> Contact:
-    """Whether the broker is there; one with the ledger's where both are one server."""
-    if not organism.celery.broker_url:
-        return ledger.contact
-    # Its password is left out of this.
-    return contact_with(app.connection_for_write().as_uri(), "broker")

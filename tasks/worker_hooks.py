@@ -7,6 +7,7 @@ from kombu.exceptions import KombuError
 from kombu.transport.virtual import Channel
 
 from pipeline.organism import Organism
+from tasks.full_broker import consume_though_full
 from tasks.lifeline import Lifeline
 from tasks.runtime import close_runtime, runtime_of
 from tasks.supervision import Supervisor
@@ -48,6 +49,7 @@ class _Hooks:
         # does that by itself; and over a connection that is gone it ends the worker: with an
         # AttributeError in kombu 5.7's Channel.conn_or_acquire.
         Channel.do_restore = False
+        consume_though_full()
         self._lifeline.open()
         self._node = sender.hostname
         self._supervisor = Supervisor(self._app, self._organism, self._node)

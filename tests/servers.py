@@ -215,6 +215,8 @@ def _start(command: str, folder: Path, options: tuple[str, ...]) -> RedisServer:
             [command, *_settings(port, folder, is_sentinel="--sentinel" in options), *options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            # Python ignores SIGXFSZ: to such a server a file that may not grow is a full disk.
+            restore_signals=False,
         )
         server = RedisServer(port, folder, process)
         if eventually(partial(_is_decided, server), timeout_s=_START_TIMEOUT_S) and _answers(

@@ -20,7 +20,7 @@ from redis.connection import parse_url
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from backends.contact import unquoted
+from backends.contact import Contact, unquoted
 from backends.errors import BackendError, BackendRefusingError, BackendUnavailableError
 from backends.redis.refusals import Refusal, refusal_in
 
@@ -126,6 +126,14 @@ def _translation_of(exc: redis.RedisError, text: str, where: str) -> BackendErro
     if isinstance(exc, redis.exceptions.NoPermissionError) or _DENIED.search(text):
         return BackendUnavailableError(f"{where} refuses: {text}")
     return BackendError(f"{where} failed: {text}")
+
+
+def hear(contact: Contact, refused: Any, *, since: float) -> None:
+    """Tell *contact* of an answer, and of what it says Redis refuses of others: an error of its."""
+    if not isinstance(refused, redis.RedisError):
+        contact.answered(since=since)
+        return
+    contact.lost(_translation_of(refused, str(refused), contact.where), since=since)
 
 
 def refused(refusal: Refusal, where: str) -> BackendUnavailableError:

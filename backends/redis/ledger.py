@@ -19,7 +19,7 @@ from backends.mailbox import Envelope, Returned
 from backends.protocol import BackendConfig
 from backends.redis.caller import Caller
 from backends.redis.caretaker import Backlog, Caretaker
-from backends.redis.connection import connect, describe, disconnect, translated
+from backends.redis.connection import connect, describe, disconnect, hear, translated
 from backends.redis.keys import escape, unescape
 from backends.redis.records import Dispatch, Outcome, Records
 from backends.redis.scripts import OF_LEDGER
@@ -154,7 +154,9 @@ class LedgerClient:
             BackendUnavailableError: Redis does not answer.
         """
         told = [part for pair in advert.items() for part in pair]
-        self._caller.run("beat", "w", worker, self.terms.lease_ms, *told)
+        started = time.monotonic()
+        _, refused = self._caller.run("beat", "w", worker, self.terms.lease_ms, *told)
+        hear(self.contact, refused, since=started)
 
     def processes_at_work(self, worker: str) -> set[int]:
         """The processes of *worker* that hold a dispatch.

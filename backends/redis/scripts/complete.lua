@@ -9,14 +9,18 @@ local holders = redis.call('HMGET', CLAIMS, unpack(ids))
 local found, done = {}, {}
 for i, id in ipairs(ids) do
   if holders[i] == owner then
-    hand_over(id, 'o', outcomes[i])
-    done[#done + 1] = id
+    done[#done + 1] = i
     found[i] = 1
   else
     found[i] = 0
   end
 end
 if #done > 0 then
+  begin_though_full()
+  for k, i in ipairs(done) do
+    hand_over(ids[i], 'o', outcomes[i])
+    done[k] = ids[i]
+  end
   finish(done)
   count('completed', #done)
 end
