@@ -369,6 +369,7 @@ class RedisMailbox:
         """Redis is back: what it had to tell us may have gone astray."""
         self.on_publishable()
         if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._inbox.look_again)
             self._loop.call_soon_threadsafe(self._news.ask)
 
     def _full(self, thread_id: bytes) -> BufferFullError:

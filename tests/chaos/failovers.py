@@ -6,7 +6,7 @@ from statistics import median
 from threading import Event
 
 from tests.chaos.driver import Chaos
-from tests.chaos.outages import Outage
+from tests.chaos.outages import Outage, outage_of
 from tests.chaos.report import Report
 from tests.chaos.scene import scene
 from tests.sentinels import DOWN_AFTER_MS, watched_redis
@@ -37,7 +37,8 @@ class Failovers:
 
     def __str__(self) -> str:
         return (
-            f"{self.outage}; new primary after {_spread(self.moved_s)}, next answer after"
+            f"{self.report.unanswered} unanswered, {self.report.gaps} answered and forgotten:"
+            f" {self.outage}; new primary after {_spread(self.moved_s)}, next answer after"
             f" {_spread(self.first_s)}, next one of a worker after {_spread(self.worked_s)}"
         )
 
@@ -60,7 +61,7 @@ def failovers(  # noqa: PLR0913 - what happens in it
         options: of every server.
         replicas: `backend.redis_replicas`.
     """
-    found = Failovers(Outage(Report(), [], []))
+    found = Failovers(Outage(Report(), [], [], []))
     deaths: list[float] = []
     with (
         watched_redis(*options) as watched,
@@ -85,9 +86,7 @@ def failovers(  # noqa: PLR0913 - what happens in it
         chaos = Chaos(organism, seed=1, counter=counter.url, pause_s=None)
         try:
             chaos.run(messages, limit_s=limit_s, beside=strike)
-            logs = chaos.logs()
-            away, back = ([log.count(f"redis {word}") for log in logs] for word in ("away", "back"))
-            found.outage = Outage(chaos.report, away, back)
+            found.outage = outage_of(chaos)
             for death in deaths:
                 # What was on its way already says nothing.
                 heard = [each for each in chaos.heard if each[0] > death + DOWN_AFTER_MS / 2000]

@@ -170,12 +170,17 @@ def _run(  # noqa: PLR0913 - what runs, and what is done to it
         chaos = Chaos(organism, seed=1, counter=counter.url, pause_s=None, direct_url=direct_url)
         try:
             chaos.run(messages, limit_s=limit_s, beside=beside)
-            # The end of a refusal is said when it has been quiet for a while.
-            eventually(lambda: len({tuple(_counts(chaos, each)) for each in said}) == 1)
-            away, back = (_counts(chaos, each) for each in said)
-            return Outage(chaos.report, away, back, chaos.logs())
+            return outage_of(chaos, said)
         finally:
             chaos.close()
+
+
+def outage_of(chaos: Chaos, said: tuple[str, str] = AWAY) -> Outage:
+    """What a run came to, once it is over."""
+    # The end of a refusal is said when it has been quiet for a while.
+    eventually(lambda: len({tuple(_counts(chaos, each)) for each in said}) == 1)
+    away, back = (_counts(chaos, each) for each in said)
+    return Outage(chaos.report, away, back, chaos.logs())
 
 
 def _counts(chaos: Chaos, text: str) -> list[int]:

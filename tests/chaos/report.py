@@ -36,9 +36,14 @@ class Report:
     redis_mb: int = 0
 
     @property
+    def unanswered(self) -> int:
+        """Requests whose callers still wait."""
+        return self.accepted - self.completed
+
+    @property
     def lost(self) -> int:
         """Requests that were never answered, or left no trace."""
-        return self.accepted - self.completed + self.gaps
+        return self.unanswered + self.gaps
 
     @property
     def is_whole(self) -> bool:
