@@ -101,12 +101,13 @@ class Watched:
         states = [found.get(f"slave{index}", {}).get("state") for index in range(replicas)]
         if found["role"] != "master" or states != ["online"] * replicas:
             return False
+        views: list[Any] = [each.sentinel_master(SERVICE) for each in self._sentinels]
         return all(
-            watching["num-slaves"] >= replicas
-            and watching["num-other-sentinels"] == SENTINELS - 1
-            and not watching["is_master_down"]
-            and not watching["is_disconnected"]
-            for watching in (each.sentinel_master(SERVICE) for each in self._sentinels)
+            view["num-slaves"] >= replicas
+            and view["num-other-sentinels"] == SENTINELS - 1
+            and not view["is_master_down"]
+            and not view["is_disconnected"]
+            for view in views
         )
 
     def close(self) -> None:

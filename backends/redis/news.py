@@ -139,7 +139,7 @@ class News:
             name = escape(scope).encode()
             if record:
                 self._tell([b"answered", name, record])
-            is_gone = state == b"closed" and scope in self.scopes
+            is_gone = state != b"open" and scope in self.scopes
             if is_gone and not record and not is_second:
                 gone[scope] = scopes[scope]
                 continue
@@ -148,7 +148,10 @@ class News:
                 # The conversation is forgotten already. If it was another pump that answered
                 # it, this pump has heard that by its stream.
                 self.on_news(Effects([(scope, unheard)], [], []))
-            if is_gone:
+            if is_gone and state == b"unknown":
+                self.scopes.pop(scope, None)
+                self.on_news(Effects([], [scope], [], unknown_scopes=[scope]))
+            elif is_gone:
                 self._tell([b"closed", name, b""])
         if gone:
             # This pump may have answered in a settlement that was sent after the question, and

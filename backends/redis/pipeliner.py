@@ -187,7 +187,8 @@ class Pipeliner:
             return await self._line.exchange(packed, len(turns))
         timeout_s = self._line.timeout_s
         wait_ms = WAIT_MS if timeout_s is None else min(WAIT_MS, int(timeout_s * 500))
-        wait = hiredis.pack_command(("WAIT", self._replicas, wait_ms))
+        words: tuple[Any, ...] = ("WAIT", self._replicas, wait_ms)
+        wait: bytes = hiredis.pack_command(words)
         *replies, reached = await self._line.exchange(packed + wait, len(turns) + 1)
         if isinstance(reached, Exception):
             raise reached
