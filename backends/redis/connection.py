@@ -89,6 +89,13 @@ def disconnect(client: redis.Redis) -> None:
         each.connection_pool.disconnect()
 
 
+async def disconnect_async(client: redis.asyncio.Redis) -> None:
+    """The same for an event loop."""
+    for each in (client, *_sentinels(client)):
+        await each.aclose()
+        await each.connection_pool.disconnect()
+
+
 def describe(client: AnyRedis) -> str:
     """Where *client* connects, in words without user or password."""
     pool: Any = client.connection_pool

@@ -37,7 +37,7 @@ from backends.redis.arguments import (
     settlement_arguments,
 )
 from backends.redis.caretaker import Backlog, Caretaker
-from backends.redis.connection import connect_async, describe
+from backends.redis.connection import connect_async, describe, disconnect_async
 from backends.redis.holding import Holding
 from backends.redis.inbox import Inbox
 from backends.redis.keys import escape, unescape
@@ -284,8 +284,7 @@ class RedisMailbox:
             given_back = await asyncio.to_thread(caretaker.stop)
             if given_back:
                 log.info("messages left in redis", extra={"action": "stop", "count": given_back})
-        await self._client.aclose()
-        await self._client.connection_pool.disconnect()
+        await disconnect_async(self._client)
         return 0
 
     async def _admit(self, entry: bytes, fields: dict[bytes, bytes]) -> list[Work]:

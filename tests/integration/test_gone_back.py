@@ -59,11 +59,15 @@ def past(server: RedisServer) -> Iterator[Past]:
 
 @pytest.fixture
 async def mailbox(server: RedisServer) -> AsyncIterator[RedisMailbox]:
-    config = BackendConfig("redis", redis_url=server.pump_url, redis_prefix=PREFIX, redis_ttl=60)
-    mailbox = RedisMailbox(config, Codec(realm=PREFIX), Terms(lease_s=1.0))
-    await mailbox.start()
-    yield mailbox
-    await mailbox.stop()
+    account, _, _ = server.pump_url.removeprefix("redis://").rpartition(server.host)
+    watching = f"sentinel monitor pump {server.host} {server.port} 1\n"
+    with running_redis(sentinel=watching) as sentinel:
+        url = f"sentinel://{account}{sentinel.host}:{sentinel.port}/pump"
+        config = BackendConfig("redis", redis_url=url, redis_prefix=PREFIX, redis_ttl=60)
+        mailbox = RedisMailbox(config, Codec(realm=PREFIX), Terms(lease_s=1.0))
+        await mailbox.start()
+        yield mailbox
+        await mailbox.stop()
 
 
 async def becomes(condition: Callable[[], bool]) -> bool:
