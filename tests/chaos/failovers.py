@@ -1,9 +1,11 @@
 """Runs while the primary of a watched Redis dies: a replica takes over what it has heard of."""
 
+import sys
 import time
 from dataclasses import dataclass, field
 from statistics import median
 from threading import Event
+from typing import Any
 
 from tests.chaos.driver import Chaos
 from tests.chaos.outages import Outage, outage_of
@@ -101,3 +103,30 @@ def _spread(durations_s: list[float]) -> str:
     if not durations_s:
         return "-"
     return f"p50 {median(durations_s):.1f} s, max {max(durations_s):.1f} s"
+
+
+#: What narrows a loss, each by itself.
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "nothing set": {},
+    "min-replicas-to-write 1, min-replicas-max-lag 1": {
+        "options": ("--min-replicas-to-write", "1", "--min-replicas-max-lag", "1")
+    },
+    "backend.redis_replicas: 1": {"replicas": 1},
+}
+
+
+def main(messages: int = 8000, times: int = 3) -> int:
+    """`python -m tests.chaos failover [messages] [times]`: 0 if everybody was answered.
+
+    Then the same with replicas that have heard of nothing for two seconds.
+    """
+    is_good = True
+    for behind_s in (0.0, 2.0):
+        for name, settings in _SETTINGS.items():
+            for _ in range(times):
+                found = failovers(messages, times=1, behind_s=behind_s, **settings)
+                sys.stdout.write(f"replicas {behind_s:g} s behind, {name}: {found}\n")
+                sys.stdout.flush()
+                is_good &= not (found.report.unanswered or found.report.wrong)
+                is_good &= found.report.is_whole or "replicas" not in settings
+    return 0 if is_good else 1

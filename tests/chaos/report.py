@@ -29,6 +29,8 @@ class Report:
     recoveries_s: list[float] = field(default_factory=list)
     #: From each death of a pump until all it had been asked was answered by another.
     answers_s: list[float] = field(default_factory=list)
+    #: From each request until its first answer.
+    waits_s: list[float] = field(default_factory=list)
     duration_s: float = 0.0
     #: What the ledger has counted.
     ledger: dict[str, int] = field(default_factory=dict)
@@ -54,6 +56,13 @@ class Report:
     def slowest_s(self) -> float:
         """The longest recovery."""
         return max(self.recoveries_s, default=0.0)
+
+    @property
+    def waits(self) -> str:
+        """How long callers waited who were answered."""
+        ordered = sorted(self.waits_s)
+        p99 = ordered[len(ordered) * 99 // 100] if ordered else 0.0
+        return f"an answer took {_spread(ordered)}, p99 {p99:.1f} s"
 
     def __str__(self) -> str:
         deeds = ", ".join(f"{count} {deed}" for deed, count in sorted(self.deeds.items()))
