@@ -3,6 +3,8 @@
 Nothing here waits or stores.
 """
 
+import time
+from collections.abc import Callable
 from hashlib import blake2b
 
 import msgspec
@@ -33,11 +35,23 @@ class HopRefusedError(PipelineError):
 
 
 class Router:
-    """Plans the hops of one organism."""
+    """Plans the hops of one organism.
 
-    def __init__(self, roster: Roster, codec: Codec, limits: Limits) -> None:
+    Args:
+        clock: tells when a message was sent, in seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        roster: Roster,
+        codec: Codec,
+        limits: Limits,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.roster = roster
         self.codec = codec
+        self.clock = clock
         self._limits = limits
 
     def plan_opening(  # noqa: PLR0913 - an opening has that many sides
@@ -72,6 +86,7 @@ class Router:
                 from_id,
                 payload,
                 is_from_outside=True,
+                sent_at=self.clock(),
             )
             envelopes.append(envelope)
             slots.append(self.slot(envelope, listener))
@@ -115,7 +130,7 @@ class Router:
         """
         reply_to = gathering.reply_to
         payload = encode_gathered(self.codec, gathering.answers)
-        envelope = msgspec.structs.replace(reply_to, payload=payload)
+        envelope = msgspec.structs.replace(reply_to, payload=payload, sent_at=self.clock())
         slot = self.slot(envelope, self.roster.get(envelope.to))
         return Settlement(gathering, [slot], [envelope], [], [])
 
@@ -250,6 +265,7 @@ class _Hop(msgspec.Struct, frozen=True, gc=False):
                 listener_id,
                 self._sender,
                 payload,
+                sent_at=self._router.clock(),
             )
             self._send(envelope, listener)
 
@@ -304,6 +320,7 @@ class _Hop(msgspec.Struct, frozen=True, gc=False):
             to,
             self._sender if from_id is None else from_id,
             payload,
+            sent_at=self._router.clock(),
         )
 
 

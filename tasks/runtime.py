@@ -5,6 +5,7 @@ import logging
 import os
 import traceback
 from contextlib import nullcontext
+from functools import partial
 from threading import Lock
 
 from celery import Celery
@@ -28,6 +29,8 @@ from tasks.batch import Batch, BatchKeeper
 from tasks.events import EventSender, failed_event, received_event, started_event, succeeded_event
 from tasks.identity import owner_id, worker_notes
 from tasks.lifeline import ending_at_once
+from tasks.pace import Pace
+from tasks.run_tally import shared_tally
 from tasks.time_limit import TimeLimit
 
 log = logging.getLogger(__name__)
@@ -48,22 +51,25 @@ class Runtime:
         use_registry(ThreadRegistry(self._backend))
         self._ledger = LedgerClient(organism.backend, self._codec, organism.celery.terms)
         self._budget_s = organism.celery.batch_budget_ms / 1000
+        self._pace = Pace(self._budget_s)
         self._max_bytes = organism.limits.max_hop_bytes
         self._loop = asyncio.Runner()
         self._limit = TimeLimit()
         self._keeper = BatchKeeper()
         self._events = EventSender(app, node)
         self._notes = worker_notes()
+        self._tally = shared_tally()
 
-    def run(self, name: str, batch_ids: str) -> None:
-        """Run a batch to its end, but what is done, another's, or has to wait.
+    def run(self, name: str, listener: str, batch_ids: str) -> None:
+        """Run a batch to its end, but what is done, another's, or has to wait; then what waits.
 
         Args:
             name: of the task that carried it.
+            listener: whose task that is.
         """
         self._notes.begin()
         try:
-            late = self._run_batch(name, batch_ids)
+            late = self._run_batch(name, listener, batch_ids)
         finally:
             self._notes.end()
         for dispatch_id in late:
@@ -73,12 +79,18 @@ class Runtime:
         """The process ends: monitors hear what they have not heard."""
         self._events.close()
 
-    def _run_batch(self, name: str, batch_ids: str) -> list[str]:
+    def _run_batch(self, name: str, listener: str, batch_ids: str) -> list[str]:
         """Whose outcome came too late."""
         members = self._ledger.claim(self._owner, batch_ids)
-        batch = Batch(self._ledger, self._owner, members, self._budget_s)
-        if len(members) > 1:
-            self._keeper.keep(batch)
+        batch = Batch(
+            self._ledger,
+            self._owner,
+            members,
+            listener=listener,
+            budget_s=self._budget_s,
+            wanted=partial(self._pace.size, listener),
+            keeper=self._keeper,
+        )
         try:
             with ending_at_once() if self._notes.is_shared else nullcontext():
                 for dispatch_id, dispatch in batch.members():
@@ -92,11 +104,13 @@ class Runtime:
     def _run(self, batch: Batch, name: str, dispatch_id: str, dispatch: Dispatch) -> None:
         station = self._stations.get(dispatch.envelope.to)
         if station is None or station.fingerprint != dispatch.fingerprint:
+            batch.stay()
             self._refuse(dispatch_id, dispatch, is_known=station is not None)
             return
         self._notes.running(dispatch_id)
         self._events.send(received_event(dispatch_id, name), started_event(dispatch_id))
         outcome = self._outcome(dispatch_id, dispatch.envelope, station)
+        self._pace.observe(station.listener.name, outcome.duration_s)
         record = self._record(dispatch.envelope, outcome)
         if len(record.body) > self._max_bytes:
             text = f"its replies are larger than limits.max_hop_bytes ({self._max_bytes})"
@@ -104,6 +118,7 @@ class Runtime:
             outcome = call.failed(ErrorCode.BAD_RETURN, text, is_retryable=False)
             record = self._record(dispatch.envelope, outcome)
         batch.done(dispatch_id, record)
+        self._count(station, outcome)
         if isinstance(outcome, Failed):
             self._events.send(failed_event(dispatch_id, f"HandlerFailed({outcome.error.code})"))
         else:
@@ -150,7 +165,13 @@ class Runtime:
     def _give_up(self, dispatch_id: str, envelope: Envelope, outcome: Outcome) -> None:
         """The handler can't be stopped: say so in its place, from another thread."""
         self._ledger.twin().complete(self._owner, {dispatch_id: self._record(envelope, outcome)})
+        self._count(self._stations[envelope.to], outcome)
         self._events.send(failed_event(dispatch_id, "HandlerFailed(timeout)"))
+
+    def _count(self, station: Station, outcome: Outcome) -> None:
+        if self._tally is not None:
+            is_failed = isinstance(outcome, Failed)
+            self._tally.add(station.listener.name, outcome.duration_s, is_failed=is_failed)
 
     def _record(self, envelope: Envelope, outcome: Outcome) -> Record:
         hop = hop_of(envelope, self._codec, outcome)
