@@ -42,7 +42,7 @@ def connect(url: str) -> redis.Redis:
     `sentinel://user:password@host:port;sentinel://host2:port/service` takes the
     master's name from its path or from `?master_name=`; a number in the path is the
     database. User, password and socket options are the master's; those of the
-    Sentinels themselves are `sentinel_username` and `sentinel_password`.
+    Sentinels themselves are `sentinel_username` and `sentinel_password`. There is no TLS.
 
     Raises:
         ValueError: the URL can't be read. Its text is not repeated, for its password.
@@ -179,6 +179,8 @@ class SentinelTarget:
         account = f"{accounts[0]}@" if accounts else ""
         last = nodes[-1]
         query = dict(parse_qsl(last.query))
+        if any(option == "ssl" or option.startswith("ssl_") for option in query):
+            raise ValueError("a sentinel URL has no TLS, neither to Sentinels nor to Redis")
         name = query.pop("master_name", "" if last.path[1:].isdecimal() else last.path[1:])
         if not name:
             raise ValueError("a sentinel URL names its master: /name or ?master_name=name")
