@@ -184,6 +184,8 @@ class Effects(msgspec.Struct, gc=False):
     closed_conversations: list[str]
     #: Answers nobody waited for any more.
     dropped_answers: int = 0
+    #: Of the closed scopes those whose conversation the store knows nothing of.
+    unknown_scopes: list[str] = []
 
 
 class Mailbox(Protocol):

@@ -332,9 +332,9 @@ class StreamPump:
         """A message from outside was answered."""
         self._expectations.answer(scope, answer)
 
-    def on_scope_closed(self, scope: str) -> None:
-        """Everything a message from outside set off has ended."""
-        self._expectations.close(scope)
+    def on_scope_closed(self, scope: str, *, is_known: bool = True) -> None:
+        """Everything a message from outside set off has ended; or the store has lost it."""
+        self._expectations.close(scope, is_known=is_known)
 
     def on_room(self) -> None:
         """There may be room for more."""
