@@ -72,47 +72,57 @@ def cuts(messages: int, *, seed: int, limit_s: float = 900.0) -> Outage:
         return _run(messages, _url(proxy), server.url, strike, limit_s)
 
 
-def fills(messages: int, *, times: int, away_s: float, limit_s: float = 900.0) -> Outage:
-    """Redis has more than `maxmemory` allows, and refuses what would be more."""
-    with running_redis() as server:
-        full = _setting(server, "maxmemory", "1mb")
-        free = _setting(server, "maxmemory", "0")
-        strike = _outages(full, free, times, away_s)
-        return _run(messages, server.url, server.url, strike, limit_s, said=REFUSING)
-
-
-def failed_saves(messages: int, *, times: int, away_s: float, limit_s: float = 900.0) -> Outage:
-    """Redis can't save its snapshot, and refuses all writes until it could."""
-    with running_redis() as server:
-        dump = server.folder / "dump.rdb"
-        _setting(server, "save", "3600 1")()
-
-        def fail() -> None:
-            # A folder is nothing that a file could be moved over.
-            dump.unlink(missing_ok=True)
-            dump.mkdir()
-            _save(server)
-
-        def mend() -> None:
-            dump.rmdir()
-            _save(server)
-
-        strike = _outages(fail, mend, times, away_s)
-        return _run(messages, server.url, server.url, strike, limit_s, said=REFUSING)
-
-
-def full_disks(messages: int, *, times: int, away_s: float, limit_s: float = 900.0) -> Outage:
-    """Redis's append-only file can't grow, and it refuses all writes until it can."""
+def refusals(
+    messages: int, *, away_s: float, gap_s: float = GAP_S, limit_s: float = 900.0
+) -> Outage:
+    """Redis is full, then can't save a snapshot, then has no room for its append-only file."""
     with running_redis("--appendonly", "yes", "--appendfsync", "everysec") as server:
+        deeds = (_full_memory(server), _failed_save(server), _full_disk(server))
 
-        def fill() -> None:
-            log = next((server.folder / "appendonlydir").glob("*.incr.aof"))
-            _limit_files(server, log.stat().st_size)
+        def strike(_is_over: Event) -> None:
+            for begin, end in deeds:
+                time.sleep(gap_s)
+                begin()
+                time.sleep(away_s)
+                end()
 
-        strike = _outages(
-            fill, partial(_limit_files, server, resource.RLIM_INFINITY), times, away_s
-        )
         return _run(messages, server.url, server.url, strike, limit_s, said=REFUSING)
+
+
+_Deed = tuple[Callable[[], None], Callable[[], None]]
+
+
+def _full_memory(server: RedisServer) -> _Deed:
+    """It has more than `maxmemory` allows, and refuses what would be more."""
+    return _setting(server, "maxmemory", "1mb"), _setting(server, "maxmemory", "0")
+
+
+def _failed_save(server: RedisServer) -> _Deed:
+    """It can't save a snapshot, and refuses all writes until it could."""
+    dump = server.folder / "dump.rdb"
+
+    def fail() -> None:
+        # A folder is nothing that a file could be moved over.
+        dump.unlink(missing_ok=True)
+        dump.mkdir()
+        _setting(server, "save", "3600 1")()
+        _save(server)
+
+    def mend() -> None:
+        dump.rmdir()
+        _save(server)
+
+    return fail, mend
+
+
+def _full_disk(server: RedisServer) -> _Deed:
+    """Its append-only file can't grow, and it refuses all writes until it can."""
+
+    def fill() -> None:
+        log = next((server.folder / "appendonlydir").glob("*.incr.aof"))
+        _limit_files(server, log.stat().st_size)
+
+    return fill, partial(_limit_files, server, resource.RLIM_INFINITY)
 
 
 def _limit_files(server: RedisServer, most_bytes: int) -> None:
@@ -171,7 +181,7 @@ def _run(  # noqa: PLR0913 - what runs, and what is done to it
         try:
             chaos.run(messages, limit_s=limit_s, beside=beside)
             # The end of a refusal is said when it has been quiet for a while.
-            eventually(lambda: len({tuple(_counts(chaos, each)) for each in said}) == 1)
+            eventually(lambda: all(_counts(chaos, said[1])))
             away, back = (_counts(chaos, each) for each in said)
             return Outage(chaos.report, away, back, chaos.logs())
         finally:

@@ -1,0 +1,99 @@
+"""The soak: the same load for long, memory of everybody, and what is left in Redis."""
+
+import time
+from dataclasses import dataclass, field
+
+from tests.soak.fleet import PREFIX, Fleet, running_fleet
+from tests.soak.memory import Sampler, Slope, table
+from tests.waiting import eventually
+
+#: Of the measured peak.
+SHARE = 0.7
+#: Requests each pump has open while the peak is measured, and the part of the time that takes.
+OPEN_AT_PEAK, PEAK_PART, LONGEST_PEAK_S = 256, 0.1, 30.0
+TTL_S = 5.0
+#: Short: what is known of a pump's openings and of dead processes outlives a run all the same.
+LEASE_S = 5.0
+_PATIENCE_S = 120.0
+
+
+@dataclass
+class Day:
+    """What a soak came to."""
+
+    peak: float
+    rate: float
+    asked: int
+    answered: int
+    wrong: int
+    left_out: int
+    seconds: float
+    slopes: list[Slope] = field(default_factory=list)
+    #: Keys that were not there before and did not go.
+    left: set[str] = field(default_factory=set)
+    keys_before: int = 0
+    keys_at_most: int = 0
+
+    @property
+    def is_good(self) -> bool:
+        """Nothing grows, all are answered, Redis is as it was."""
+        is_whole = self.asked == self.answered and not self.wrong
+        return is_whole and not self.left and not any(each.grows for each in self.slopes)
+
+    def __str__(self) -> str:
+        done = self.answered / self.seconds
+        return (
+            f"peak {self.peak:.0f}/s; {self.seconds:.0f} s at {self.rate:.0f}/s"
+            f" ({SHARE:.0%}), done {done:.0f}/s\n"
+            f"asked {self.asked}, answered {self.answered}, wrong {self.wrong},"
+            f" left out for want of room {self.left_out}\n"
+            f"{table(self.slopes)}\n"
+            f"keys: {self.keys_before} before, {self.keys_at_most} at most,"
+            f" {len(self.left)} left: {', '.join(sorted(self.left)[:5]) or '-'}"
+        )
+
+
+def soak(seconds: float, *, pumps: int = 2, workers: int = 2) -> Day:
+    """Measure the peak, then load everybody with a part of it for so long."""
+    backend, celery = {"redis_ttl": TTL_S}, {"lease_s": LEASE_S}
+    with running_fleet(pumps=pumps, workers=workers, backend=backend, celery=celery) as fleet:
+        before = _keys_at_rest(fleet)
+        peak_s = min(LONGEST_PEAK_S, max(2.0, seconds * PEAK_PART))
+        order = {"id": "peak", "open": OPEN_AT_PEAK, "seconds": peak_s}
+        peak = sum(told["answered"] / told["seconds"] for told in fleet.run(order, peak_s + 120))
+        rate = SHARE * peak
+        started = time.monotonic()
+        keys = [0]
+        gauges = fleet.gauges()
+        with Sampler({**gauges, "": lambda: _look(fleet, keys)}) as sampler:
+            order = {"id": "soak", "rate": rate / pumps, "seconds": seconds}
+            told = fleet.run(order, seconds + 120)
+        day = Day(
+            peak,
+            rate,
+            *(sum(each[what] for each in told) for what in ("asked", "answered", "wrong")),
+            left_out=sum(each["left_out"] for each in told),
+            seconds=time.monotonic() - started,
+            slopes=[each for each in sampler.slopes() if each.name],
+            keys_before=len(before),
+            keys_at_most=max(keys),
+        )
+        eventually(lambda: not fleet.keys() - before, timeout_s=_PATIENCE_S)
+        day.left = fleet.keys() - before
+    return day
+
+
+def _look(fleet: Fleet, keys: list[int]) -> float:
+    keys.append(int(fleet.client.dbsize()))
+    return 0.0
+
+
+def _keys_at_rest(fleet: Fleet) -> set[str]:
+    """What there is once everybody has asked, and all that ends has ended."""
+    fleet.run({"id": "first", "open": 20, "seconds": 0.5}, 120)
+    assert eventually(lambda: not _conversations(fleet), timeout_s=_PATIENCE_S)
+    return fleet.keys()
+
+
+def _conversations(fleet: Fleet) -> set[str]:
+    return {key for key in fleet.keys() if key.startswith((f"{PREFIX}v:", f"{PREFIX}t:"))}
