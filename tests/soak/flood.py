@@ -8,8 +8,9 @@ from tests.soak.memory import Sampler
 
 #: How far the pump is when its memory is first noted, and what it may have beyond that in the end.
 MARK, MOST_MORE_MIB = 10_000, 24.0
+MOST_OPEN = 1000
 #: The fewest waiting conversations whose memory says something of each.
-_FEWEST_WAITING = 100
+_FEWEST_WAITING = 50
 _SECONDS_EACH = 0.05
 
 
@@ -25,14 +26,17 @@ class Flood:
     mark_mib: float
     peak_mib: float
     #: The most conversations that were open at once, and what Redis took for one.
-    waiting: int
+    open_at_most: int
+    most_open: int
     bytes_each: float
     mark: int
 
     @property
     def is_good(self) -> bool:
-        """All done, each once; the pump did not grow with their number."""
-        return self.completed == self.messages and self.peak_mib - self.mark_mib < MOST_MORE_MIB
+        """All done, each once; neither the pump nor Redis grew with their number."""
+        is_bounded = self.peak_mib - self.mark_mib < MOST_MORE_MIB
+        is_held = self.open_at_most <= self.most_open
+        return self.completed == self.messages and is_bounded and is_held
 
     def __str__(self) -> str:
         return (
@@ -40,7 +44,8 @@ class Flood:
             f" {self.messages / self.seconds:.0f}/s\n"
             f"pump: {self.idle_mib:.0f} MiB idle, {self.mark_mib:.0f} MiB after {self.mark},"
             f" {self.peak_mib:.0f} MiB at most (limit: {MOST_MORE_MIB:.0f} more)\n"
-            f"redis: {self.waiting} conversations open at most, {self.bytes_each:.0f} bytes each"
+            f"redis: {self.open_at_most} conversations open at most (max_threads {self.most_open}),"
+            f" {self.bytes_each:.0f} bytes each"
         )
 
 
@@ -72,21 +77,31 @@ class _Gauge:
 
 def flood(messages: int) -> Flood:
     """Inject so many for a handler on workers into one pump; ends when all are done."""
+    backend = {"keep_closed": 0, "max_threads": MOST_OPEN}
+    with running_fleet(pumps=1, workers=2, backend=backend) as fleet:
+        return flood_on(fleet, messages, most_open=MOST_OPEN)
+
+
+def flood_on(fleet: Fleet, messages: int, *, most_open: int) -> Flood:
+    """The same for a fleet of one pump, which keeps no ended conversation.
+
+    Args:
+        most_open: its `backend.max_threads`.
+    """
     mark = min(MARK, max(1, messages // 20))
-    with running_fleet(pumps=1, workers=2, backend={"keep_closed": 0}) as fleet:
-        gauge = _Gauge(fleet, mark)
-        with Sampler({"pump": gauge}, sample_s=0.1) as sampler:
-            order = {"id": "flood", "flood": messages}
-            (told,) = fleet.run(order, 60 + messages * _SECONDS_EACH)
-        assert told["asked"] == messages
-        return Flood(
-            messages,
-            fleet.counted("completed"),
-            told["seconds"],
-            idle_mib=gauge.idle_mib,
-            mark_mib=gauge.mark_mib,
-            peak_mib=sampler.peak("pump"),
-            waiting=max(gauge.waiting, default=0),
-            bytes_each=median(gauge.bytes_each) if gauge.bytes_each else 0.0,
-            mark=mark,
-        )
+    gauge, before = _Gauge(fleet, mark), fleet.counted("completed")
+    with Sampler({"pump": gauge}, sample_s=0.1) as sampler:
+        order = {"id": "flood", "flood": messages}
+        (told,) = fleet.run(order, 60 + messages * _SECONDS_EACH)
+    return Flood(
+        told["asked"],
+        fleet.counted("completed") - before,
+        told["seconds"],
+        idle_mib=gauge.idle_mib,
+        mark_mib=gauge.mark_mib,
+        peak_mib=sampler.peak("pump"),
+        open_at_most=max(gauge.waiting, default=0),
+        most_open=most_open,
+        bytes_each=median(gauge.bytes_each) if gauge.bytes_each else 0.0,
+        mark=mark,
+    )

@@ -7,7 +7,7 @@ from itertools import combinations
 from pathlib import Path
 from statistics import median
 from threading import Event, Thread
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 MIB = 1024**2
 #: What a process may grow by, MiB an hour. Noise of some minutes is a few; a leak of 100 bytes a
@@ -101,7 +101,7 @@ class Sampler:
         self._is_over = Event()
         self._thread = Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> "Sampler":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -1,4 +1,4 @@
-"""A pump that makes its own load: orders in, one line for each when it is done, until stdin ends."""
+"""A pump that makes its own load: orders in, one line out for each that is done."""
 
 import asyncio
 import json

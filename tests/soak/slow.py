@@ -56,13 +56,15 @@ class Slow:
     lines: int
     answered: int
     in_order: bool
+    #: Whoever brings more had to wait.
+    is_held: bool
     idle_mib: float
     peak_mib: float
 
     @property
     def is_good(self) -> bool:
         """Each came, in its order, and memory has an end."""
-        is_whole = self.lines == self.answered and self.in_order
+        is_whole = self.lines == self.answered and self.in_order and self.is_held
         return is_whole and self.peak_mib - self.idle_mib < MOST_MORE_MIB
 
     def __str__(self) -> str:
@@ -73,9 +75,9 @@ class Slow:
         )
 
 
-def slow(lines: int, *, stall_s: float) -> list[Slow]:
-    """Both, with so many lines."""
-    return [unread_pipe(lines, stall_s=stall_s), sleeping_subscriber(lines // 5)]
+def slow(lines: int, *, messages: int, stall_s: float) -> list[Slow]:
+    """Both: with so many lines for the pipe, and messages for the subscriber."""
+    return [unread_pipe(lines, stall_s=stall_s), sleeping_subscriber(messages)]
 
 
 def unread_pipe(lines: int, *, stall_s: float) -> Slow:
@@ -97,6 +99,7 @@ def unread_pipe(lines: int, *, stall_s: float) -> Slow:
             feeder = Thread(target=_feed, args=(process.stdin, range(1, lines), True), daemon=True)
             feeder.start()
             time.sleep(stall_s)
+            is_held = feeder.is_alive()
             numbers += [json.loads(line)["number"] for line in process.stdout]
             feeder.join()
         return Slow(
@@ -104,6 +107,7 @@ def unread_pipe(lines: int, *, stall_s: float) -> Slow:
             lines,
             len(numbers),
             numbers == list(range(lines)),
+            is_held,
             idle_mib=idle_mib,
             peak_mib=sampler.peak("run"),
         )
@@ -128,6 +132,7 @@ def sleeping_subscriber(messages: int) -> Slow:
             messages,
             told,
             in_order=True,
+            is_held=True,
             idle_mib=first / 1024,
             peak_mib=sampler.peak("run"),
         )
