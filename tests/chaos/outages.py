@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from tests.chaos.driver import Beside, Chaos
 from tests.chaos.report import Report
 from tests.chaos.scene import scene
+from tests.chaos.striker import PUMPS, WORKERS
 from tests.proxy import Proxy, running_proxy
 from tests.servers import DurableRedis, RedisServer, running_redis
 from tests.waiting import eventually
@@ -75,29 +76,61 @@ def cuts(messages: int, *, seed: int, limit_s: float = 900.0) -> Outage:
 def refusals(
     messages: int, *, away_s: float, gap_s: float = GAP_S, limit_s: float = 900.0
 ) -> Outage:
-    """Redis is full, then can't save a snapshot, then has no room for its append-only file."""
-    with running_redis("--appendonly", "yes", "--appendfsync", "everysec") as server:
-        deeds = (_full_memory(server), _failed_save(server), _full_disk(server))
+    """Redis is full, then can't save a snapshot, then has no room for its append-only file.
+
+    Each for *away_s* seconds from when everybody has said so.
+    """
+    with (
+        running_redis("--appendonly", "yes", "--appendfsync", "everysec") as server,
+        running_redis() as counter,
+        scene(server.url) as organism,
+    ):
+        chaos = Chaos(organism, seed=1, counter=counter.url, pause_s=None)
+
+        def is_said(text: str) -> bool:
+            return all(_counts(chaos, text))
 
         def strike(_is_over: Event) -> None:
-            for begin, end in deeds:
+            client = server.client()
+            eventually(lambda: client.zcard("chaos:i:alive") == PUMPS + WORKERS, timeout_s=60.0)
+            client.close()
+            for code, begin, end in _deeds(server):
                 time.sleep(gap_s)
                 begin()
+                eventually(partial(is_said, f"{REFUSING[0]}{code}"), timeout_s=30.0)
                 time.sleep(away_s)
                 end()
 
-        return _run(messages, server.url, server.url, strike, limit_s, said=REFUSING)
+        try:
+            chaos.run(messages, limit_s=limit_s, beside=strike)
+            # The end of a refusal is said when it has been quiet for a while.
+            eventually(partial(is_said, REFUSING[1]), timeout_s=30.0)
+            return _outage(chaos, REFUSING)
+        finally:
+            chaos.close()
 
 
-_Deed = tuple[Callable[[], None], Callable[[], None]]
+_Deed = tuple[str, Callable[[], None], Callable[[], None]]
 
 
-def _full_memory(server: RedisServer) -> _Deed:
+def _deeds(server: RedisServer) -> tuple[_Deed, ...]:
+    """What makes Redis refuse writes, with which code, and what ends that."""
+    return (
+        ("OOM", *_full_memory(server)),
+        ("MISCONF", *_failed_save(server)),
+        ("MISCONF", *_full_disk(server)),
+    )
+
+
+_Pair = tuple[Callable[[], None], Callable[[], None]]
+
+
+def _full_memory(server: RedisServer) -> _Pair:
     """It has more than `maxmemory` allows, and refuses what would be more."""
     return _setting(server, "maxmemory", "1mb"), _setting(server, "maxmemory", "0")
 
 
-def _failed_save(server: RedisServer) -> _Deed:
+def _failed_save(server: RedisServer) -> _Pair:
     """It can't save a snapshot, and refuses all writes until it could."""
     dump = server.folder / "dump.rdb"
 
@@ -115,7 +148,7 @@ def _failed_save(server: RedisServer) -> _Deed:
     return fail, mend
 
 
-def _full_disk(server: RedisServer) -> _Deed:
+def _full_disk(server: RedisServer) -> _Pair:
     """Its append-only file can't grow, and it refuses all writes until it can."""
 
     def fill() -> None:
@@ -167,25 +200,19 @@ def _outages(
     return strike
 
 
-def _run(  # noqa: PLR0913 - what runs, and what is done to it
-    messages: int,
-    url: str,
-    direct_url: str,
-    beside: Beside,
-    limit_s: float,
-    *,
-    said: tuple[str, str] = AWAY,
-) -> Outage:
+def _run(messages: int, url: str, direct_url: str, beside: Beside, limit_s: float) -> Outage:
     with running_redis() as counter, scene(url) as organism:
         chaos = Chaos(organism, seed=1, counter=counter.url, pause_s=None, direct_url=direct_url)
         try:
             chaos.run(messages, limit_s=limit_s, beside=beside)
-            # The end of a refusal is said when it has been quiet for a while.
-            eventually(lambda: all(_counts(chaos, said[1])))
-            away, back = (_counts(chaos, each) for each in said)
-            return Outage(chaos.report, away, back, chaos.logs())
+            return _outage(chaos, AWAY)
         finally:
             chaos.close()
+
+
+def _outage(chaos: Chaos, said: tuple[str, str]) -> Outage:
+    away, back = (_counts(chaos, each) for each in said)
+    return Outage(chaos.report, away, back, chaos.logs())
 
 
 def _counts(chaos: Chaos, text: str) -> list[int]:

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 
 from tests.soak.fleet import PREFIX, Fleet, running_fleet
-from tests.soak.memory import Sampler, Slope, table
+from tests.soak.memory import SAMPLE_S, Sampler, Slope, table
 from tests.waiting import eventually
 
 #: Of the measured peak.
@@ -69,7 +69,8 @@ def soak_on(fleet: Fleet, seconds: float, *, peak_s: float) -> Day:
     peak = sum(each["answered"] / each["seconds"] for each in told)
     rate = SHARE * peak
     started, keys = time.monotonic(), [0]
-    with Sampler({**fleet.gauges(), "": lambda: _look(fleet, keys)}) as sampler:
+    gauges = {**fleet.gauges(), "": lambda: _look(fleet, keys)}
+    with Sampler(gauges, sample_s=min(SAMPLE_S, seconds / 20)) as sampler:
         order = {"id": "soak", "rate": rate / pumps, "seconds": seconds}
         told = fleet.run(order, seconds + 120)
     day = Day(
