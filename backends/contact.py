@@ -44,6 +44,8 @@ class Contact:
         self._has_missed, self._missed_at = False, 0.0
         #: Why it takes no writes, since when, and when it last said so.
         self._refusal, self._refusing_since, self._refused_at = "", 0.0, 0.0
+        #: When we last heard that it refuses for another reason, or for none.
+        self._turned_at = 0.0
 
     def subscribe(self, on_return: Callable[[], None]) -> None:
         """Have *on_return* called when the server answers after it did not.
@@ -68,7 +70,7 @@ class Contact:
         it; they say nothing about now, and are left out.
         """
         if isinstance(reason, BackendRefusingError):
-            self._refused(str(reason))
+            self._refused(str(reason), since)
             return
         now = time.monotonic()
         with self._lock:
@@ -109,14 +111,19 @@ class Contact:
             )
         self._tell_return()
 
-    def _refused(self, reason: str) -> None:
-        """It answered that it takes no writes."""
+    def _refused(self, reason: str, since: float) -> None:
+        """It answered what was sent at *since*: that it takes no writes."""
         now = time.monotonic()
         with self._lock:
-            is_known, self._refused_at = reason == self._refusal, now
+            is_known = reason == self._refusal
+            if not is_known and since < self._turned_at:
+                # Its answer was on its way when we heard something newer.
+                return
+            self._refused_at = now
             if not self._refusal:
                 self._refusing_since = now
-            self._refusal = reason
+            if not is_known:
+                self._refusal, self._turned_at = reason, now
         if not is_known:
             # In the text, for whoever shows no fields: somebody has to act.
             log.warning("%s", reason, extra={"action": "wait", "where": self.where})
@@ -127,7 +134,7 @@ class Contact:
         with self._lock:
             if not self._refusal or now - self._refused_at < self._quiet_s:
                 return
-            self._refusal = ""
+            self._refusal, self._turned_at = "", now
             refused_s = now - self._refusing_since
         log.warning(
             "%s takes writes again",

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from tests.chaos.driver import Beside, Chaos
 from tests.chaos.report import Report
 from tests.chaos.scene import scene
+from tests.chaos.striker import PUMPS, WORKERS
 from tests.proxy import Proxy, running_proxy
 from tests.servers import DurableRedis, RedisServer, running_redis
 from tests.waiting import eventually
@@ -72,47 +73,89 @@ def cuts(messages: int, *, seed: int, limit_s: float = 900.0) -> Outage:
         return _run(messages, _url(proxy), server.url, strike, limit_s)
 
 
-def fills(messages: int, *, times: int, away_s: float, limit_s: float = 900.0) -> Outage:
-    """Redis has more than `maxmemory` allows, and refuses what would be more."""
-    with running_redis() as server:
-        full = _setting(server, "maxmemory", "1mb")
-        free = _setting(server, "maxmemory", "0")
-        strike = _outages(full, free, times, away_s)
-        return _run(messages, server.url, server.url, strike, limit_s, said=REFUSING)
+def refusals(
+    messages: int, *, away_s: float, gap_s: float = GAP_S, limit_s: float = 900.0
+) -> Outage:
+    """Redis is full, then can't save a snapshot, then has no room for its append-only file.
+
+    Each for *away_s* seconds from when everybody has said so.
+    """
+    with (
+        running_redis("--appendonly", "yes", "--appendfsync", "everysec") as server,
+        running_redis() as counter,
+        scene(server.url) as organism,
+    ):
+        chaos = Chaos(organism, seed=1, counter=counter.url, pause_s=None)
+
+        def is_said(text: str) -> bool:
+            return all(_counts(chaos, text))
+
+        def strike(_is_over: Event) -> None:
+            client = server.client()
+            eventually(lambda: client.zcard("chaos:i:alive") == PUMPS + WORKERS, timeout_s=60.0)
+            client.close()
+            for code, begin, end in _deeds(server):
+                time.sleep(gap_s)
+                begin()
+                eventually(partial(is_said, f"{REFUSING[0]}{code}"), timeout_s=30.0)
+                time.sleep(away_s)
+                end()
+
+        try:
+            chaos.run(messages, limit_s=limit_s, beside=strike)
+            # The end of a refusal is said when it has been quiet for a while.
+            eventually(partial(is_said, REFUSING[1]), timeout_s=30.0)
+            return outage_of(chaos, REFUSING)
+        finally:
+            chaos.close()
 
 
-def failed_saves(messages: int, *, times: int, away_s: float, limit_s: float = 900.0) -> Outage:
-    """Redis can't save its snapshot, and refuses all writes until it could."""
-    with running_redis() as server:
-        dump = server.folder / "dump.rdb"
+_Deed = tuple[str, Callable[[], None], Callable[[], None]]
+
+
+def _deeds(server: RedisServer) -> tuple[_Deed, ...]:
+    """What makes Redis refuse writes, with which code, and what ends that."""
+    return (
+        ("OOM", *_full_memory(server)),
+        ("MISCONF", *_failed_save(server)),
+        ("MISCONF", *_full_disk(server)),
+    )
+
+
+_Pair = tuple[Callable[[], None], Callable[[], None]]
+
+
+def _full_memory(server: RedisServer) -> _Pair:
+    """It has more than `maxmemory` allows, and refuses what would be more."""
+    return _setting(server, "maxmemory", "1mb"), _setting(server, "maxmemory", "0")
+
+
+def _failed_save(server: RedisServer) -> _Pair:
+    """It can't save a snapshot, and refuses all writes until it could."""
+    dump = server.folder / "dump.rdb"
+
+    def fail() -> None:
+        # A folder is nothing that a file could be moved over.
+        dump.unlink(missing_ok=True)
+        dump.mkdir()
         _setting(server, "save", "3600 1")()
+        _save(server)
 
-        def fail() -> None:
-            # A folder is nothing that a file could be moved over.
-            dump.unlink(missing_ok=True)
-            dump.mkdir()
-            _save(server)
+    def mend() -> None:
+        dump.rmdir()
+        _save(server)
 
-        def mend() -> None:
-            dump.rmdir()
-            _save(server)
-
-        strike = _outages(fail, mend, times, away_s)
-        return _run(messages, server.url, server.url, strike, limit_s, said=REFUSING)
+    return fail, mend
 
 
-def full_disks(messages: int, *, times: int, away_s: float, limit_s: float = 900.0) -> Outage:
-    """Redis's append-only file can't grow, and it refuses all writes until it can."""
-    with running_redis("--appendonly", "yes", "--appendfsync", "everysec") as server:
+def _full_disk(server: RedisServer) -> _Pair:
+    """Its append-only file can't grow, and it refuses all writes until it can."""
 
-        def fill() -> None:
-            log = next((server.folder / "appendonlydir").glob("*.incr.aof"))
-            _limit_files(server, log.stat().st_size)
+    def fill() -> None:
+        log = next((server.folder / "appendonlydir").glob("*.incr.aof"))
+        _limit_files(server, log.stat().st_size)
 
-        strike = _outages(
-            fill, partial(_limit_files, server, resource.RLIM_INFINITY), times, away_s
-        )
-        return _run(messages, server.url, server.url, strike, limit_s, said=REFUSING)
+    return fill, partial(_limit_files, server, resource.RLIM_INFINITY)
 
 
 def _limit_files(server: RedisServer, most_bytes: int) -> None:
@@ -157,20 +200,12 @@ def _outages(
     return strike
 
 
-def _run(  # noqa: PLR0913 - what runs, and what is done to it
-    messages: int,
-    url: str,
-    direct_url: str,
-    beside: Beside,
-    limit_s: float,
-    *,
-    said: tuple[str, str] = AWAY,
-) -> Outage:
+def _run(messages: int, url: str, direct_url: str, beside: Beside, limit_s: float) -> Outage:
     with running_redis() as counter, scene(url) as organism:
         chaos = Chaos(organism, seed=1, counter=counter.url, pause_s=None, direct_url=direct_url)
         try:
             chaos.run(messages, limit_s=limit_s, beside=beside)
-            return outage_of(chaos, said)
+            return outage_of(chaos)
         finally:
             chaos.close()
 

@@ -33,6 +33,7 @@ class PumpProcess:
     Args:
         organism: the file; the log is written beside it.
         said: everything the pump says, answers and its id.
+        module: what is run.
     """
 
     def __init__(

@@ -1,6 +1,7 @@
 """What Redis refuses for now: told apart from errors, and said once."""
 
 import logging
+import time
 
 import pytest
 import redis
@@ -58,21 +59,25 @@ def test_a_refusal_is_said_once_and_its_end_too(caplog: pytest.LogCaptureFixture
     caplog.set_level(logging.WARNING)
     returns: list[None] = []
     contact = Contact("redis at here", quiet_s=0.2)
+    now = time.monotonic
+    began = now()
     contact.subscribe(lambda: returns.append(None))
     for _ in range(3):
-        contact.lost(BackendRefusingError("redis at here takes no writes: OOM: x"), since=1.0)
-        contact.answered(since=2.0)
+        contact.lost(BackendRefusingError("redis at here takes no writes: OOM: x"), since=now())
+        contact.answered(since=now())
     assert [record.getMessage() for record in caplog.records] == [
         "redis at here takes no writes: OOM: x"
     ]
     assert not contact.is_lost
 
     def has_ended() -> bool:
-        contact.answered(since=3.0)
+        contact.answered(since=now())
         return len(caplog.records) > 1
 
     assert eventually(has_ended)
     assert caplog.records[1].getMessage() == "redis at here takes writes again"
     assert len(returns) == 1
-    contact.lost(BackendRefusingError("redis at here takes no writes: MISCONF: y"), since=9.0)
+    contact.lost(BackendRefusingError("redis at here takes no writes: OOM: x"), since=began)
+    assert len(caplog.records) == 2, "what was sent before says nothing new"
+    contact.lost(BackendRefusingError("redis at here takes no writes: MISCONF: y"), since=now())
     assert "MISCONF" in caplog.records[2].getMessage()
