@@ -31,6 +31,8 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False):
     attempt: int = 1
     #: True for what came in at the door, not from a handler.
     is_from_outside: bool = False
+    #: The trace it belongs to; opaque here.
+    trace: bytes | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -38,6 +40,8 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     is_error: bool
     payload: bytes
+    #: Of a scatter's member: the trace of the hop that answered; opaque here.
+    trace: bytes | None = None
 
 
 class Scatter(msgspec.Struct, frozen=True, array_like=True):

@@ -28,6 +28,8 @@ class Batch:
     ) -> None:
         self._ledger = ledger
         self._owner = owner
+        #: How many members it had.
+        self.size = len(members)
         self._unstarted = deque(members)
         self._ends_at = time.monotonic() + budget_s
         self._done: deque[tuple[str, Outcome]] = deque()

@@ -14,6 +14,7 @@ from pipeline.organism import Organism
 from pipeline.settling import outcome_of
 from pipeline.station import Station
 from pipeline.stations import stations_of
+from pipeline.tracing import spans_of_process
 from pipeline.worker import Call, Outcome
 from tasks.application import create_app
 from tasks.outcomes import OutcomeReader
@@ -38,6 +39,7 @@ class CeleryExecutor:
         self._publisher: Publisher | None = None
         self._reader: OutcomeReader | None = None
         self._stations: dict[str, Station] = {}
+        self._spans = spans_of_process()
 
     async def start(self) -> None:
         """Begin to publish."""
@@ -82,6 +84,7 @@ class CeleryExecutor:
             from_id=metadata.from_id,
             payload=call.payload,
             attempt=metadata.attempt,
+            trace=None if self._spans is None else self._spans.current(),
         )
         returned = reader.expect(dispatch_id)
         self._publisher.record(dispatch_id, Dispatch(envelope, station.fingerprint), reader.stream)

@@ -6,7 +6,9 @@ from celery import Celery, signals
 from kombu.exceptions import KombuError
 from kombu.transport.virtual import Channel
 
+from pipeline.errors import ConfigError
 from pipeline.organism import Organism
+from pipeline.tracing import check_environment, export_traces, flush
 from tasks.lifeline import Lifeline
 from tasks.runtime import close_runtime, runtime_of
 from tasks.supervision import Supervisor
@@ -44,6 +46,10 @@ class _Hooks:
                 f"a worker's pool must be {' or '.join(POOLS)}, not {pool}: in no other can"
                 " a death be noticed, or a handler be stopped in time"
             )
+        try:
+            check_environment()
+        except ConfigError as exc:
+            raise SystemExit(str(exc)) from exc
         # Kombu would put back what is unacknowledged whenever it closes a connection. The ledger
         # does that by itself; and over a connection that is gone it ends the worker: with an
         # AttributeError in kombu 5.7's Channel.conn_or_acquire.
@@ -61,11 +67,14 @@ class _Hooks:
     def on_process(self, **_: Any) -> None:
         """In each process of the pool, before its first task."""
         self._lifeline.follow()
+        # Here, not before the fork: what sends spans is a thread.
+        export_traces(self._organism.name)
         runtime_of(self._app, self._organism, self._node)
 
     def on_process_end(self, **_: Any) -> None:
         """In each process of the pool, after its last task."""
         close_runtime()
+        flush()
 
     def on_failure(self, **_: Any) -> None:
         """A task failed; in the main process, because its process died."""
@@ -86,6 +95,7 @@ class _Hooks:
         """The worker's pool has ended."""
         # With the pool `solo` this process is the one that ran them.
         close_runtime()
+        flush()
         supervisor, self._supervisor = self._supervisor, None
         if supervisor is not None:
             supervisor.stop()

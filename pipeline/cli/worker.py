@@ -9,6 +9,7 @@ import click
 
 from pipeline.cli.fleet import check_fleet, worker_command, worker_environment
 from pipeline.cli.options import clear_heartbeat, heartbeat_option, load, organism_argument
+from pipeline.tracing import check_environment
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -46,6 +47,7 @@ def worker(
     """
     organism = load(file)
     check_fleet(organism, file)
+    check_environment()
     clear_heartbeat(heartbeat_file)
     command = worker_command(organism, concurrency=concurrency, loglevel=loglevel)
     sys.stdout.flush()

@@ -1,0 +1,85 @@
+"""The trace a message belongs to, as bytes that travel with it; knows no OpenTelemetry.
+
+A pump or worker without OpenTelemetry hands on what it was given, so a trace does not end there.
+"""
+
+import struct
+from collections.abc import Iterable
+from typing import NamedTuple
+
+#: How many contexts follow, and when the message was sent, in seconds since the epoch.
+_HEAD = struct.Struct(">Bd")
+#: Trace id, span id and flags, as W3C Trace Context has them.
+_CONTEXT = struct.Struct(">16s8sB")
+#: What an SDK keeps of a span's links unless told otherwise.
+MAX_LINKS = 128
+#: Characters of vendors' own state that W3C Trace Context asks to be handed on.
+MAX_STATE = 512
+
+
+class Context(NamedTuple):
+    """One span, whichever process it is in."""
+
+    trace_id: int
+    span_id: int
+    flags: int
+
+
+class Carried(NamedTuple):
+    """What a message carries of its trace."""
+
+    #: The span that sent it.
+    parent: Context
+    #: Seconds since the epoch.
+    sent_at: float
+    #: The spans that answered, where the message gathers answers.
+    links: tuple[Context, ...] = ()
+    #: The header `tracestate`.
+    state: str = ""
+
+
+def pack(carried: Carried) -> bytes:
+    """*carried* as it travels: 34 bytes, and 25 more a link."""
+    contexts = (carried.parent, *carried.links[:MAX_LINKS])
+    packed = [
+        _CONTEXT.pack(each.trace_id.to_bytes(16), each.span_id.to_bytes(8), each.flags)
+        for each in contexts
+    ]
+    state = carried.state if len(carried.state) <= MAX_STATE else ""
+    return _HEAD.pack(len(contexts), carried.sent_at) + b"".join(packed) + state.encode()
+
+
+def unpack(trace: bytes | None) -> Carried | None:
+    """What a message carries; None for nothing, and for what is none of ours."""
+    if not trace or len(trace) < _HEAD.size + _CONTEXT.size:
+        return None
+    count, sent_at = _HEAD.unpack_from(trace)
+    end = _HEAD.size + count * _CONTEXT.size
+    if not 0 < count <= MAX_LINKS + 1 or not _HEAD.size < end <= len(trace) <= end + MAX_STATE:
+        return None
+    parent, *links = (
+        Context(int.from_bytes(trace_id), int.from_bytes(span_id), flags)
+        for trace_id, span_id, flags in _CONTEXT.iter_unpack(trace[_HEAD.size : end])
+    )
+    return Carried(parent, sent_at, tuple(links), trace[end:].decode(errors="ignore"))
+
+
+def gathered(trace: bytes | None, answers: Iterable[bytes | None], now: float) -> bytes | None:
+    """The trace of the message that brings a scatterer its answers.
+
+    Args:
+        trace: what the scatterer's hop sends.
+        answers: what each answer carries.
+        now: in seconds since the epoch.
+    """
+    carried = unpack(trace)
+    if carried is None:
+        return trace
+    links: dict[Context, None] = {}
+    for answer in answers:
+        if len(links) == MAX_LINKS:
+            break
+        answered = unpack(answer)
+        if answered is not None:
+            links[answered.parent] = None
+    return pack(carried._replace(sent_at=now, links=tuple(links)))
