@@ -300,12 +300,9 @@ class StreamPump:
 
     async def _open(self, opening: Opening) -> Opened:
         engine = self._running()
-        if engine.spans is None:
-            return await self._enter(engine, opening)
-        with engine.spans.sending(opening) as traced:
-            return await self._enter(engine, traced)
-
-    async def _enter(self, engine: Engine, opening: Opening) -> Opened:
+        if engine.spans is not None and opening.envelopes[0].trace is None:
+            with engine.spans.sending(opening) as traced:
+                return await self._open(traced)
         if not self._door.try_enter():
             if inside_handler.get():
                 raise PumpFullError(

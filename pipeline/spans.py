@@ -185,7 +185,8 @@ def _told(operation: str, envelope: Envelope) -> dict[str, _Value]:
 def _carried(span: Span) -> bytes:
     own = span.get_span_context()
     parent = Context(own.trace_id, own.span_id, own.trace_flags)
-    return pack(Carried(parent, time.time(), state=own.trace_state.to_header()))
+    state = own.trace_state.to_header() if own.trace_state else ""
+    return pack(Carried(parent, time.time(), state=state))
 
 
 def _below(carried: Carried | None) -> context.Context:

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 #: How many contexts follow, and when the message was sent, in seconds since the epoch.
 _HEAD = struct.Struct(">Bd")
-#: Trace id, span id and flags, as W3C Trace Context has them.
-_CONTEXT = struct.Struct(">16s8sB")
+#: Trace id in two halves, span id and flags, as W3C Trace Context has them.
+_CONTEXT = struct.Struct(">QQQB")
+_HALF = 2**64
 #: What an SDK keeps of a span's links unless told otherwise.
 MAX_LINKS = 128
 #: Characters of vendors' own state that W3C Trace Context asks to be handed on.
@@ -40,13 +41,16 @@ class Carried(NamedTuple):
 
 def pack(carried: Carried) -> bytes:
     """*carried* as it travels: 34 bytes, and 25 more a link."""
-    contexts = (carried.parent, *carried.links[:MAX_LINKS])
-    packed = [
-        _CONTEXT.pack(each.trace_id.to_bytes(16), each.span_id.to_bytes(8), each.flags)
-        for each in contexts
-    ]
-    state = carried.state if len(carried.state) <= MAX_STATE else ""
-    return _HEAD.pack(len(contexts), carried.sent_at) + b"".join(packed) + state.encode()
+    links = carried.links[:MAX_LINKS]
+    packed = _HEAD.pack(1 + len(links), carried.sent_at) + _packed(carried.parent)
+    if links:
+        packed += b"".join(map(_packed, links))
+    return packed + carried.state.encode() if len(carried.state) <= MAX_STATE else packed
+
+
+def _packed(context: Context) -> bytes:
+    trace_id, span_id, flags = context
+    return _CONTEXT.pack(trace_id // _HALF, trace_id % _HALF, span_id, flags)
 
 
 def unpack(trace: bytes | None) -> Carried | None:
@@ -57,10 +61,10 @@ def unpack(trace: bytes | None) -> Carried | None:
     end = _HEAD.size + count * _CONTEXT.size
     if not 0 < count <= MAX_LINKS + 1 or not _HEAD.size < end <= len(trace) <= end + MAX_STATE:
         return None
-    parent, *links = (
-        Context(int.from_bytes(trace_id), int.from_bytes(span_id), flags)
-        for trace_id, span_id, flags in _CONTEXT.iter_unpack(trace[_HEAD.size : end])
-    )
+    parent, *links = [
+        Context(upper * _HALF + lower, span_id, flags)
+        for upper, lower, span_id, flags in _CONTEXT.iter_unpack(trace[_HEAD.size : end])
+    ]
     return Carried(parent, sent_at, tuple(links), trace[end:].decode(errors="ignore"))
 
 
