@@ -25,9 +25,10 @@ demo: $(RUN_STAMP)
 demo-local: $(RUN_STAMP)
 	$(BIN)/python examples/stdlib_audit --out audit-report
 
-# Every test, with branch coverage.
+# Every test, with branch coverage, in a process for each processor: most of them wait for others.
 test: $(DEV_STAMP)
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal \
+		--cov --cov-report=term
 
 # The distributed tests, their pumps and workers as users of deploy/redis/users.acl. `make test`
 # has the short form: tests/integration/test_access_rules.py.

@@ -6,7 +6,7 @@ redis.call('ZADD', ALIVE, 'NX', integer(now + lease), 'w:' .. worker_of(owner))
 local moment = redis.call('ZSCORE', PUBLISHED, joined)
 if moment then
   redis.call('ZREM', PUBLISHED, joined)
-  if tonumber(moment) > tonumber(redis.call('GET', MARK) or 0) then
+  if tonumber(moment) > (tonumber(redis.call('GET', MARK)) or 0) then
     redis.call('SET', MARK, integer(tonumber(moment)), 'PX', integer(lease * LEASES_KEPT))
   end
 end

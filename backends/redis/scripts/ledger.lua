@@ -31,6 +31,17 @@ local function live_workers()
   return found
 end
 
+local function processes_of(worker)
+  return tonumber(redis.call('HGET', worker_key(worker), 'p')) or 0
+end
+
+-- A table that was packed; nothing where somebody else wrote what can't be read, for one record
+-- must not keep the sweep from all others.
+local function unpacked(raw)
+  local is_read, found = pcall(cmsgpack.unpack, raw)
+  return is_read and type(found) == 'table' and found or nil
+end
+
 local function worker_of(owner)
   return string.match(owner, '^([^/]*)')
 end
@@ -118,7 +129,7 @@ local function bury(is_dead, is_culprit, max_attempts)
       local history = {}
       if is_culprit(id, owner) then
         local raw = redis.call('HGET', DEATHS, id)
-        history = raw and cmsgpack.unpack(raw) or {}
+        history = raw and unpacked(raw) or {}
         history[#history + 1] = {owner, integer(now)}
         redis.call('HSET', DEATHS, id, cmsgpack.pack(history))
         some_deaths = 1

@@ -10,7 +10,7 @@ while at < #ARGV do
 end
 local processes = 0
 for _, worker in ipairs(live_workers()) do
-  processes = processes + tonumber(redis.call('HGET', worker_key(worker), 'p') or 0)
+  processes = processes + processes_of(worker)
 end
 processes = math.max(processes, 1)
 local room = window * processes - redis.call('ZCARD', PUBLISHED)
