@@ -2,6 +2,7 @@
 
 import asyncio
 from threading import Event
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from backends.codec import Codec
@@ -14,11 +15,13 @@ from pipeline.organism import Organism
 from pipeline.settling import outcome_of
 from pipeline.station import Station
 from pipeline.stations import stations_of
-from pipeline.tracing import spans_of_process
 from pipeline.worker import Call, Outcome
 from tasks.application import create_app
 from tasks.outcomes import OutcomeReader
 from tasks.publisher import Publisher
+
+if TYPE_CHECKING:
+    from pipeline.spans import Spans
 
 
 class CeleryExecutor:
@@ -31,7 +34,7 @@ class CeleryExecutor:
     #: The window is the ledger's to keep.
     places = None
 
-    def __init__(self, organism: Organism, codec: Codec) -> None:
+    def __init__(self, organism: Organism, codec: Codec, spans: "Spans | None" = None) -> None:
         if organism.backend.backend_type != "redis":
             raise ConfigError("executor 'celery' needs backend.type: redis")
         self._organism = organism
@@ -39,7 +42,7 @@ class CeleryExecutor:
         self._publisher: Publisher | None = None
         self._reader: OutcomeReader | None = None
         self._stations: dict[str, Station] = {}
-        self._spans = spans_of_process()
+        self._spans = spans
 
     async def start(self) -> None:
         """Begin to publish."""
@@ -127,4 +130,4 @@ def create_executor(setup: ExecutorSetup) -> CeleryExecutor:
     Raises:
         ConfigError: the organism's backend is not Redis.
     """
-    return CeleryExecutor(setup.organism, setup.codec)
+    return CeleryExecutor(setup.organism, setup.codec, setup.spans)

@@ -12,7 +12,11 @@ import pytest
 import redis
 from opentelemetry.sdk.trace import TracerProvider
 
-from pipeline import HandlerError, StreamPump, load_organism
+from pipeline import HandlerError, HandlerMetadata, StreamPump, load_organism
+from pipeline.spans import Spans
+from pipeline.stations import codec_of, stations_of
+from pipeline.worker import Call
+from tasks.executor import CeleryExecutor
 from tests.acceptance import traced_handlers
 from tests.acceptance.fleets import Command, pump, started
 from tests.acceptance.traced_handlers import Number
@@ -24,6 +28,7 @@ from tests.waiting import eventually
 MODULE = traced_handlers.__name__
 SECRET = "hunter2"
 MAX_ATTEMPTS = 2
+METADATA = HandlerMetadata("thread", "test")
 
 
 def listener(name: str, **settings: Any) -> dict[str, Any]:
@@ -40,6 +45,7 @@ LISTENERS = [
     *map(listener, ("front", "sums", "gate")),
     *(listener(name, cpu_bound=True) for name in ("square", "plainly", "deadly")),
     listener("fails", cpu_bound=True, retries=1, backoff_s=0.01),
+    listener("stubborn", cpu_bound=True, timeout_s=0.1),
 ]
 
 
@@ -98,12 +104,12 @@ class Caller:
 
     def __init__(self, pump: StreamPump, provider: TracerProvider, collector: Collector) -> None:
         self.pump = pump
-        self._tracer = provider.get_tracer("caller")
+        self.tracer = provider.get_tracer("caller")
         self._collector = collector
 
     async def ask(self, to: str, payload: Number) -> tuple[str, Number | HandlerError]:
         """The trace that a request became part of, and what came of it."""
-        with self._tracer.start_as_current_span("caller") as span:
+        with self.tracer.start_as_current_span("caller") as span:
             trace_id = f"{span.get_span_context().trace_id:032x}"
             try:
                 return trace_id, await self.pump.request(to, payload, timeout_s=60)
@@ -181,6 +187,32 @@ async def test_what_kills_every_worker_is_seen(caller: Caller, tmp_path: Path) -
     assert [name for name, _ in verdict.events] == ["process died"] * MAX_ATTEMPTS
 
 
+async def test_what_can_only_be_stopped_with_its_process_is_seen(caller: Caller) -> None:
+    """The process sends its spans before it ends itself."""
+    trace_id, answer = await caller.ask("stubborn", Number(1))
+    assert isinstance(answer, HandlerError)
+    ((run,),) = caller.spans(trace_id, process_stubborn=1)
+    assert run.attributes["error.type"] == "timeout"
+
+
+async def test_a_run_outside_any_conversation_belongs_to_its_caller(
+    fleet: Fleet, caller: Caller
+) -> None:
+    """An event loop that awaits a single run on the fleet."""
+    organism = load_organism(fleet.file)
+    codec = codec_of(organism)
+    station = stations_of(organism, codec)["plainly"]
+    executor = CeleryExecutor(organism, codec, Spans(caller.tracer))
+    await executor.start()
+    with caller.tracer.start_as_current_span("caller") as span:
+        call = Call("plainly", station.listener.handler, codec.encode(Number(1)), METADATA)
+        await executor.run(call)
+    await executor.stop()
+    context = span.get_span_context()
+    ((run,),) = caller.spans(f"{context.trace_id:032x}", process_plainly=1)
+    assert run.parent == f"{context.span_id:016x}"
+
+
 async def test_an_error_leaves_no_text_of_its_own(fleet: Fleet, caller: Caller) -> None:
     """Both runs are in the trace; a payload that an exception quotes is not."""
     trace_id, answer = await caller.ask("fails", Number(1, secret=SECRET))
@@ -223,6 +255,8 @@ async def test_a_workers_last_spans_are_sent(
         redis_prefix,
         [listener("plainly", cpu_bound=True)],
         process_pool={"workers": 1, "max_tasks_per_child": 2},
+        # Long enough that no copy is sent, which would count as a task.
+        celery={"lease_s": 60},
     )
     with running_collector() as collector:
         seldom = collector.environment | {"OTEL_BSP_SCHEDULE_DELAY": "600000"}
@@ -232,10 +266,14 @@ async def test_a_workers_last_spans_are_sent(
             return len(runs) == number
 
         with running_worker(file, environment=seldom) as worker:
+            (first,) = worker.children()
             async with StreamPump(load_organism(file)) as served:
-                for n in range(3):
+                for n in range(2):
                     await served.request("plainly", Number(n))
-            assert eventually(lambda: came(2)), worker.log
+                assert eventually(lambda: came(2)), worker.log
+                # A message that reached the process at its end would be sent again much later.
+                assert eventually(lambda: worker.children() not in ([], [first]), timeout_s=30)
+                await served.request("plainly", Number(2))
             assert worker.stop() == 0
             assert eventually(lambda: came(3)), worker.log
     _clear(redis_server.url, redis_prefix)

@@ -1,8 +1,10 @@
 """Handlers whose conversations are traced; a module of their own, so that any process finds it."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,13 @@ def deadly(payload: Number, metadata: HandlerMetadata) -> HandlerResponse:
 
 def fails(payload: Number, metadata: HandlerMetadata) -> None:
     raise LookupError(payload.secret)
+
+
+def stubborn(payload: Number, metadata: HandlerMetadata) -> None:
+    """Ignore that time is up: its process has to end."""
+    while True:
+        with contextlib.suppress(BaseException):
+            time.sleep(0.01)
 
 
 async def gate(payload: Number, metadata: HandlerMetadata) -> HandlerResponse:
