@@ -12,6 +12,7 @@ import pytest
 import redis
 from opentelemetry.sdk.trace import TracerProvider
 
+from backends.redis.archive import Archive
 from pipeline import HandlerError, HandlerMetadata, StreamPump, load_organism
 from pipeline.spans import Spans
 from pipeline.stations import codec_of, stations_of
@@ -177,14 +178,22 @@ async def test_what_killed_its_worker_runs_again_in_the_same_trace(
     assert run.attributes["celery_pump.outcome"] == "completed"
 
 
-async def test_what_kills_every_worker_is_seen(caller: Caller, tmp_path: Path) -> None:
-    """No worker lived to tell; the pump that set it aside does."""
+async def test_what_kills_every_worker_is_seen(
+    fleet: Fleet, caller: Caller, tmp_path: Path
+) -> None:
+    """No worker lived to tell; the pump that set it aside does. A replay is below that."""
     trace_id, answer = await caller.ask("deadly", Number(MAX_ATTEMPTS, str(tmp_path)))
     assert isinstance(answer, HandlerError)
     ((verdict,),) = caller.spans(trace_id, settle_deadly=1)
     assert verdict.is_error
     assert verdict.attributes["error.type"] == "worker_lost"
     assert [name for name, _ in verdict.events] == ["process died"] * MAX_ATTEMPTS
+    organism = load_organism(fleet.file)
+    with Archive(organism.backend, codec_of(organism)) as archive:
+        ((letter_id, _),) = archive.letters(10)
+        archive.replay(letter_id)
+    ((replayed,),) = caller.spans(trace_id, process_deadly=1)
+    assert replayed.parent == verdict.id
 
 
 async def test_what_can_only_be_stopped_with_its_process_is_seen(caller: Caller) -> None:
@@ -298,6 +307,21 @@ def test_a_pool_process_sends_its_handlers_spans(tmp_path: Path) -> None:
     assert len({span.trace_id for span in collector.spans}) == 3
     assert len(hops) == len(own) == 3
     assert {span.parent for span in own} == ids(hops)
+
+
+def test_a_command_that_sends_is_at_the_top(fleet: Fleet) -> None:
+    """It has sent its span before it ends."""
+    words = ("send", fleet.file.name, "plainly", '{"n": 1}', "--json")
+    done = pump(fleet.file.parent, *words, **fleet.collector.environment)
+    assert done.returncode == 0, done.stderr
+    conversation = json.loads(done.stdout)["thread"]
+    (sent,) = [
+        span
+        for span in fleet.collector.spans
+        if span.name == "send plainly"
+        and span.attributes["messaging.message.conversation_id"] == conversation
+    ]
+    assert not sent.parent
 
 
 def test_an_exporter_that_is_not_installed_stops_a_worker(fleet: Fleet) -> None:
