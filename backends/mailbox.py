@@ -31,6 +31,8 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False):
     attempt: int = 1
     #: True for what came in at the door, not from a handler.
     is_from_outside: bool = False
+    #: Seconds since the epoch, by its sender's clock; 0 where nobody said.
+    sent_at: float = 0.0
     #: The trace it belongs to; opaque here.
     trace: bytes | None = None
 

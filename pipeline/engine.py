@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Container
 from functools import partial
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from backends import create_backend
 from backends.codec import Codec
@@ -27,6 +27,24 @@ from pipeline.station import Station
 from pipeline.stations import codec_of, declare_types, instruct
 from pipeline.thread_registry import ThreadRegistry, use_registry
 from pipeline.tracing import spans_of_process
+
+#: How gates of executors are called; the others are agents'.
+_OF_EXECUTOR = "executor "
+
+
+class Vitals(NamedTuple):
+    """What one pump is at, right now."""
+
+    #: Handlers that run here.
+    running: int
+    #: Messages taken whose handler has not started here.
+    held: int
+    #: Conversations this pump began that have not ended.
+    conversations: int
+    #: Seconds since it renewed its lease; None where it needs none.
+    lease_age_s: float | None
+    #: Messages sent to workers, by how many dispatches each carried.
+    batch_sizes: dict[int, int]
 
 
 class Engine:
@@ -138,6 +156,26 @@ class Engine:
             and mailbox.waiting + self._hops.waiting + entering < self._max_waiting
         )
 
+    def vitals(self) -> Vitals:
+        """What there is to tell of this pump. Safe from any thread."""
+        mailbox = self.mailbox
+        executors = tuple(self._executors.values())
+        places = [
+            gate for name, gate in tuple(self._gates.items()) if name.startswith(_OF_EXECUTOR)
+        ]
+        return Vitals(
+            running=sum(gate.used for gate in (self._handlers_gate, *places)),
+            held=self._hops.waiting,
+            conversations=mailbox.open_conversations,
+            lease_age_s=mailbox.lease_age_s if isinstance(mailbox, RedisMailbox) else None,
+            batch_sizes={
+                size: count
+                for each in executors
+                if isinstance(each, Dispatcher)
+                for size, count in dict(each.batch_sizes).items()
+            },
+        )
+
     def add(self, listener: Listener) -> None:
         """Let one more listener take part.
 
@@ -185,7 +223,7 @@ class Engine:
     ) -> tuple[Gate, ...]:
         shared = self._handlers_gate
         if executor.places is not None:
-            shared = self._gates.setdefault(f"executor {executor_name}", Gate(executor.places))
+            shared = self._gates.setdefault(f"{_OF_EXECUTOR}{executor_name}", Gate(executor.places))
         if not listener.agent:
             return (shared,)
         limit = self._organism.limits.max_concurrent_per_agent

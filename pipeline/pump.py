@@ -12,7 +12,7 @@ from typing import Any, Self
 from backends.mailbox import Answer, Opened, Opening
 from pipeline.context_buffer import ContextBuffer
 from pipeline.door import Door
-from pipeline.engine import Engine
+from pipeline.engine import Engine, Vitals
 from pipeline.errors import (
     ConfigError,
     PumpFullError,
@@ -36,7 +36,8 @@ class StreamPump:
     Everything but `register` and `subscribe` belongs to one event loop.
 
     Args:
-        organism: listeners and settings; without it an empty one called *name*.
+        organism: listeners and settings; without it an empty one.
+        name: what the empty one is called.
         is_client: only sends and awaits: other pumps run the handlers. Needs Redis.
         tracer_provider: OpenTelemetry's, to trace to; the global one, if a real one is set
             when the pump starts, without it.
@@ -82,6 +83,12 @@ class StreamPump:
     def is_running(self) -> bool:
         """True between `start` and `shutdown`."""
         return self._engine is not None
+
+    @property
+    def vitals(self) -> Vitals | None:
+        """What there is to tell of it; None while it is not running. Safe from any thread."""
+        engine = self._engine
+        return None if engine is None else engine.vitals()
 
     @property
     def buffer(self) -> ContextBuffer:
@@ -258,16 +265,18 @@ class StreamPump:
     ) -> Any:
         """Send a message from outside and wait for the answer's payload.
 
+        What `inject` raises, it raises too.
+
         Args:
             timeout_s: seconds to wait; the conversation goes on all the same.
-            thread_id, message_id: as for `inject`; a duplicate gets the first one's answer.
+            thread_id: as for `inject`.
+            message_id: as for `inject`; a duplicate gets the first one's answer.
 
         Raises:
             HandlerError: the answer is an error.
             NoAnswerError: the conversation ended and nobody answered.
             TimeoutError: *timeout_s* passed.
             PumpStoppedError: the pump was shut down meanwhile.
-            The errors of `inject`.
         """
         engine = self._running()
         async with asyncio.timeout(timeout_s) if timeout_s is not None else nullcontext():

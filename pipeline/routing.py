@@ -4,6 +4,7 @@ Nothing here waits or stores.
 """
 
 import time
+from collections.abc import Callable
 from hashlib import blake2b
 
 import msgspec
@@ -35,11 +36,23 @@ class HopRefusedError(PipelineError):
 
 
 class Router:
-    """Plans the hops of one organism."""
+    """Plans the hops of one organism.
 
-    def __init__(self, roster: Roster, codec: Codec, limits: Limits) -> None:
+    Args:
+        clock: tells when a message was sent, in seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        roster: Roster,
+        codec: Codec,
+        limits: Limits,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.roster = roster
         self.codec = codec
+        self.clock = clock
         self._limits = limits
 
     def plan_opening(  # noqa: PLR0913 - an opening has that many sides
@@ -74,6 +87,7 @@ class Router:
                 from_id,
                 payload,
                 is_from_outside=True,
+                sent_at=self.clock(),
             )
             envelopes.append(envelope)
             slots.append(self.slot(envelope, listener))
@@ -117,11 +131,12 @@ class Router:
         """
         reply_to = gathering.reply_to
         payload = encode_gathered(self.codec, gathering.answers)
+        now = self.clock()
         trace = reply_to.trace
         if trace is not None:
-            traces = (answer.trace for answer in gathering.answers if answer is not None)
-            trace = gathered(trace, traces, time.time())
-        envelope = msgspec.structs.replace(reply_to, payload=payload, trace=trace)
+            answers = (answer.trace for answer in gathering.answers if answer is not None)
+            trace = gathered(trace, answers)
+        envelope = msgspec.structs.replace(reply_to, payload=payload, sent_at=now, trace=trace)
         slot = self.slot(envelope, self.roster.get(envelope.to))
         return Settlement(gathering, [slot], [envelope], [], [])
 
@@ -257,6 +272,7 @@ class _Hop(msgspec.Struct, frozen=True, gc=False):
                 listener_id,
                 self._sender,
                 payload,
+                sent_at=self._router.clock(),
                 trace=taken.trace,
             )
             self._send(envelope, listener)
@@ -312,6 +328,7 @@ class _Hop(msgspec.Struct, frozen=True, gc=False):
             to,
             self._sender if from_id is None else from_id,
             payload,
+            sent_at=self._router.clock(),
             trace=taken.trace,
         )
 

@@ -116,7 +116,7 @@ class Settler:
             except (HopRefusedError, BackendError) as exc:
                 run = self._refused(run, exc)
             else:
-                self._announcer.finished(envelope, outcome.duration_s)
+                self._announcer.finished(envelope, outcome.duration_s, hop)
                 self._announcer.settled(settlement, effects)
                 return
         await self._fail(run)
@@ -170,7 +170,7 @@ class Settler:
             effects = await applying.effects
         except BackendError as exc:
             return [self._refused(run, exc)]
-        self._announcer.finished(run.envelope, run.outcome.duration_s)
+        self._announcer.finished(run.envelope, run.outcome.duration_s, run.hop)
         self._announcer.settled(applying.settlement, effects)
         return []
 
@@ -183,10 +183,12 @@ class Settler:
         if isinstance(outcome, Completed):
             return
         will_retry = outcome.is_retryable and envelope.attempt <= station.listener.retries
-        self._announcer.failed(envelope, outcome, will_retry=will_retry)
+        self._announcer.failed(envelope, outcome, hop, will_retry=will_retry)
         if will_retry:
             delay_s = retry_delay_s(envelope.attempt, station.listener.backoff_s)
-            again = structs.replace(envelope, attempt=envelope.attempt + 1)
+            # The pause before it is no wait in a queue.
+            sent_at = time.time() + delay_s
+            again = structs.replace(envelope, attempt=envelope.attempt + 1, sent_at=sent_at)
             await self._mailbox.defer(again, delay_s)
         elif outcome.error.code in (ErrorCode.WORKER_LOST, ErrorCode.UNDELIVERABLE):
             await self._dead_letter(envelope, outcome.error, hop, history)

@@ -77,8 +77,8 @@ class Spans:
         if batch_size > 1:
             told[f"{SYSTEM}.batch_size"] = batch_size
         carried = unpack(envelope.trace)
-        if carried is not None:
-            told[f"{SYSTEM}.wait_s"] = max(0.0, time.time() - carried.sent_at)
+        if envelope.sent_at:
+            told[f"{SYSTEM}.wait_s"] = max(0.0, time.time() - envelope.sent_at)
         return HopSpan(self._begin("process", envelope, carried, told), envelope)
 
     def set_aside(
@@ -186,7 +186,7 @@ def _carried(span: Span) -> bytes:
     own = span.get_span_context()
     parent = Context(own.trace_id, own.span_id, own.trace_flags)
     state = own.trace_state.to_header() if own.trace_state else ""
-    return pack(Carried(parent, time.time(), state=state))
+    return pack(Carried(parent, state=state))
 
 
 def _below(carried: Carried | None) -> context.Context:

@@ -7,8 +7,8 @@ import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
-#: How many contexts follow, and when the message was sent, in seconds since the epoch.
-_HEAD = struct.Struct(">Bd")
+#: How many contexts follow.
+_HEAD = struct.Struct("B")
 #: Trace id in two halves, span id and flags, as W3C Trace Context has them.
 _CONTEXT = struct.Struct(">QQQB")
 _HALF = 2**64
@@ -31,8 +31,6 @@ class Carried(NamedTuple):
 
     #: The span that sent it.
     parent: Context
-    #: Seconds since the epoch.
-    sent_at: float
     #: The spans that answered, where the message gathers answers.
     links: tuple[Context, ...] = ()
     #: The header `tracestate`.
@@ -40,9 +38,9 @@ class Carried(NamedTuple):
 
 
 def pack(carried: Carried) -> bytes:
-    """*carried* as it travels: 34 bytes, and 25 more a link."""
+    """*carried* as it travels: 26 bytes, and 25 more a link."""
     links = carried.links[:MAX_LINKS]
-    packed = _HEAD.pack(1 + len(links), carried.sent_at) + _packed(carried.parent)
+    packed = _HEAD.pack(1 + len(links)) + _packed(carried.parent)
     if links:
         packed += b"".join(map(_packed, links))
     return packed + carried.state.encode() if len(carried.state) <= MAX_STATE else packed
@@ -57,7 +55,7 @@ def unpack(trace: bytes | None) -> Carried | None:
     """What a message carries; None for nothing, and for what is none of ours."""
     if not trace or len(trace) < _HEAD.size + _CONTEXT.size:
         return None
-    count, sent_at = _HEAD.unpack_from(trace)
+    count = trace[0]
     end = _HEAD.size + count * _CONTEXT.size
     if not 0 < count <= MAX_LINKS + 1 or not _HEAD.size < end <= len(trace) <= end + MAX_STATE:
         return None
@@ -65,16 +63,15 @@ def unpack(trace: bytes | None) -> Carried | None:
         Context(upper * _HALF + lower, span_id, flags)
         for upper, lower, span_id, flags in _CONTEXT.iter_unpack(trace[_HEAD.size : end])
     ]
-    return Carried(parent, sent_at, tuple(links), trace[end:].decode(errors="ignore"))
+    return Carried(parent, tuple(links), trace[end:].decode(errors="ignore"))
 
 
-def gathered(trace: bytes | None, answers: Iterable[bytes | None], now: float) -> bytes | None:
+def gathered(trace: bytes | None, answers: Iterable[bytes | None]) -> bytes | None:
     """The trace of the message that brings a scatterer its answers.
 
     Args:
         trace: what the scatterer's hop sends.
         answers: what each answer carries.
-        now: in seconds since the epoch.
     """
     carried = unpack(trace)
     if carried is None:
@@ -86,4 +83,4 @@ def gathered(trace: bytes | None, answers: Iterable[bytes | None], now: float) -
         answered = unpack(answer)
         if answered is not None:
             links[answered.parent] = None
-    return pack(carried._replace(sent_at=now, links=tuple(links)))
+    return pack(carried._replace(links=tuple(links)))

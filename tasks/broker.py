@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from backends.redis.connection import SentinelTarget
 from pipeline.organism import Organism
+from tasks.batch import STINT_S
 
 #: Seconds until a broker that does not answer counts as away.
 TIMEOUT_S = 5.0
@@ -57,7 +58,7 @@ def broker_settings(organism: Organism) -> dict[str, Any]:
 
 def hard_limit_s(timeout_s: float, budget_ms: float) -> int:
     """When Celery kills a process that its own time limits did not stop."""
-    return math.ceil(timeout_s + budget_ms / 1000 + TIMEOUT_S)
+    return math.ceil(timeout_s + STINT_S + budget_ms / 1000 + TIMEOUT_S)
 
 
 def _in_kombus_words(url: str) -> str:

@@ -1,6 +1,8 @@
 """Runs handlers on Celery workers: for a pump, and for whoever awaits a single call."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Mapping
 from threading import Event
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -43,6 +45,12 @@ class CeleryExecutor:
         self._reader: OutcomeReader | None = None
         self._stations: dict[str, Station] = {}
         self._spans = spans
+        self._batch_sizes: Counter[int] = Counter()
+
+    @property
+    def batch_sizes(self) -> Mapping[int, int]:
+        """How many messages were sent, by how many dispatches each carried."""
+        return self._batch_sizes
 
     async def start(self) -> None:
         """Begin to publish."""
@@ -50,7 +58,9 @@ class CeleryExecutor:
             return
         app = await asyncio.to_thread(create_app, self._organism)
         is_stopping = Event()
-        self._publisher = Publisher(app, self._organism, self._ledger(is_stopping), is_stopping)
+        self._publisher = Publisher(
+            app, self._organism, self._ledger(is_stopping), is_stopping, sizes=self._batch_sizes
+        )
         self._publisher.start()
 
     def wake(self) -> None:

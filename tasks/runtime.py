@@ -5,6 +5,7 @@ import logging
 import os
 import traceback
 from contextlib import nullcontext
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ from tasks.batch import Batch, BatchKeeper
 from tasks.events import EventSender, failed_event, received_event, started_event, succeeded_event
 from tasks.identity import owner_id, worker_notes
 from tasks.lifeline import ending_at_once
+from tasks.pace import Pace
+from tasks.run_tally import shared_tally
 from tasks.time_limit import TimeLimit
 
 if TYPE_CHECKING:
@@ -53,6 +56,7 @@ class Runtime:
         use_registry(ThreadRegistry(self._backend))
         self._ledger = LedgerClient(organism.backend, self._codec, organism.celery.terms)
         self._budget_s = organism.celery.batch_budget_ms / 1000
+        self._pace = Pace(self._budget_s)
         self._max_bytes = organism.limits.max_hop_bytes
         self._loop = asyncio.Runner()
         self._limit = TimeLimit()
@@ -60,17 +64,25 @@ class Runtime:
         self._events = EventSender(app, node)
         self._notes = worker_notes()
         self._spans = spans_of_process()
+        self._tally = shared_tally()
 
-    def run(self, name: str, batch_ids: str) -> None:
-        """Run a batch to its end, but what is done, another's, or has to wait.
+    def run(self, name: str, listener: str, batch_ids: str) -> None:
+        """Run a batch to its end, but what is done, another's, or has to wait; then what waits.
 
         Args:
             name: of the task that carried it.
+            listener: whose task that is.
         """
         members = self._ledger.claim(self._owner, batch_ids)
-        batch = Batch(self._ledger, self._owner, members, self._budget_s)
-        if len(members) > 1:
-            self._keeper.keep(batch)
+        batch = Batch(
+            self._ledger,
+            self._owner,
+            members,
+            listener=listener,
+            budget_s=self._budget_s,
+            wanted=partial(self._pace.size, listener),
+            keeper=self._keeper,
+        )
         try:
             with ending_at_once() if self._notes.is_shared else nullcontext():
                 for dispatch_id, dispatch in batch.members():
@@ -89,6 +101,7 @@ class Runtime:
     def _run(self, batch: Batch, name: str, dispatch_id: str, dispatch: Dispatch) -> None:
         station = self._stations.get(dispatch.envelope.to)
         if station is None or station.fingerprint != dispatch.fingerprint:
+            batch.stay()
             self._refuse(dispatch_id, dispatch, is_known=station is not None)
             return
         self._notes.running(dispatch_id)
@@ -96,6 +109,7 @@ class Runtime:
         span = self._enter(batch, dispatch_id, dispatch.envelope)
         try:
             outcome = self._outcome(dispatch_id, dispatch.envelope, station, span)
+            self._pace.observe(station.listener.name, outcome.duration_s)
             envelope = dispatch.envelope if span is None else span.envelope
             record = self._record(envelope, outcome)
             if len(record.body) > self._max_bytes:
@@ -109,6 +123,7 @@ class Runtime:
             if span is not None:
                 span.leave()
         batch.done(dispatch_id, record)
+        self._count(station, outcome)
         if isinstance(outcome, Failed):
             self._events.send(failed_event(dispatch_id, f"HandlerFailed({outcome.error.code})"))
         else:
@@ -173,9 +188,15 @@ class Runtime:
             span.end(outcome)
             envelope = span.envelope
         self._ledger.twin().complete(self._owner, {dispatch_id: self._record(envelope, outcome)})
+        self._count(self._stations[envelope.to], outcome)
         self._events.send(failed_event(dispatch_id, "HandlerFailed(timeout)"))
         if span is not None:
             flush()
+
+    def _count(self, station: Station, outcome: Outcome) -> None:
+        if self._tally is not None:
+            is_failed = isinstance(outcome, Failed)
+            self._tally.add(station.listener.name, outcome.duration_s, is_failed=is_failed)
 
     def _record(self, envelope: Envelope, outcome: Outcome) -> Record:
         hop = hop_of(envelope, self._codec, outcome)

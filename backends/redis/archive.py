@@ -5,7 +5,8 @@ shows may be a moment old: nothing here is one step, but for what changes a dead
 """
 
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -188,7 +189,13 @@ class Archive:
         envelope = self.letter(letter_id).envelope
         if not envelope.payload:
             raise BackendError(f"dead letter {letter_id!r} has kept no payload; drop it")
-        again = structs.replace(envelope, id=uuid4().hex, scope=chains.new_thread_id(), attempt=1)
+        again = structs.replace(
+            envelope,
+            id=uuid4().hex,
+            scope=chains.new_thread_id(),
+            attempt=1,
+            sent_at=time.time(),
+        )
         arguments = (
             escape(letter_id),
             escape(again.conversation),
@@ -234,8 +241,18 @@ class Archive:
         return list(found)
 
     def _conversation(self, name: bytes, moment: float, is_open: bool) -> Conversation:  # noqa: FBT001 - private, and read from an index
+        return self._told(name, moment, is_open, self._fields(name))
+
+    def _told(
+        self,
+        name: bytes,
+        moment: float,
+        is_open: bool,  # noqa: FBT001 - as above
+        fields: Iterable[tuple[bytes, bytes]],
+    ) -> Conversation:
+        """What the fields of a conversation tell."""
         found = Conversation(unescape(name), is_open)
-        for key, value in self._fields(name):
+        for key, value in fields:
             # What is not ours is left out; the rest is shown all the same.
             with suppress(CodecError, UnicodeDecodeError):
                 self._add(found, key[:1], unescape(key[1:]), value)

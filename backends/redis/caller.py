@@ -14,7 +14,7 @@ import hiredis
 import redis
 
 from backends.redis.connection import describe, translated
-from backends.redis.scripts import script_text
+from backends.redis.scripts import script_digest, script_text
 
 #: Seconds a connection may have been idle without being asked whether it still stands.
 FRESH_S = 1.0
@@ -35,8 +35,7 @@ class Caller:
         self.where = describe(client)
         self._client: Any = client
         self._head = tuple(head)
-        self._texts = {name: script_text(name) for name in scripts}
-        self._digests: dict[str, str] = {}
+        self._digests = {name: script_digest(name) for name in scripts}
         #: Connections at rest, and since when.
         self._idle: deque[tuple[Any, float]] = deque()
         self._pid = os.getpid()
@@ -49,12 +48,11 @@ class Caller:
             BackendError: it refuses.
         """
         with translated(self.where):
-            digest = self._digests.get(script) or self._load(script)
-            words = ("EVALSHA", digest, 0, *self._head, *arguments)
+            words = ("EVALSHA", self._digests[script], 0, *self._head, *arguments)
             try:
                 return self._exchange(words)
             except redis.exceptions.NoScriptError:
-                self._load(script)
+                self._exchange(("SCRIPT", "LOAD", script_text(script)))
                 return self._exchange(words)
 
     def call(self, *words: Any) -> Any:
@@ -72,11 +70,6 @@ class Caller:
         while self._idle:
             connection, _ = self._idle.pop()
             pool.release(connection)
-
-    def _load(self, script: str) -> str:
-        digest = self._exchange(("SCRIPT", "LOAD", self._texts[script]))
-        self._digests[script] = digest.decode() if isinstance(digest, bytes) else digest
-        return self._digests[script]
 
     def _exchange(self, words: tuple[Any, ...]) -> Any:
         connection = self._take()

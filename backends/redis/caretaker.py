@@ -60,6 +60,8 @@ class Caretaker:
         self._on_beat = on_beat
         self._hurry = Event()
         self._is_stopping = False
+        #: When the lease was last renewed (`time.monotonic`).
+        self.renewed_at = 0.0
         self._thread: Thread | None = None
 
     def start(self) -> None:
@@ -115,6 +117,7 @@ class Caretaker:
         with translated(self._contact.where):
             arguments = (*self._head, "p", self._pump, self._terms.lease_ms)
             _, due_ms, waiting, publishable, lost_news = self._beat(args=arguments)
+            self.renewed_at = started
             publishable += self._take_over()
         self._contact.answered(since=started)
         self._on_beat(Backlog(waiting, publishable, bool(lost_news)))

@@ -7,7 +7,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from threading import Event
 from typing import Any, NamedTuple
@@ -75,6 +75,8 @@ class LedgerClient:
         self._is_stopping = is_stopping or Event()
         #: Whether `publishable` may have left some that could be published at once.
         self.may_have_more = False
+        #: How many waited to be published when `claim` was last called.
+        self.backlog = 0
         #: Entries of outcomes that are no longer needed.
         self._handed_over: list[bytes] = []
         self._prefix = config.redis_prefix
@@ -124,21 +126,36 @@ class LedgerClient:
         """Take a batch for *owner* (`worker/process`), but what is done or another's."""
         if not ids_in(batch_ids):
             return []
-        records = self._run("claim", owner, self.terms.lease_ms, escape(batch_ids))
-        opened = (
-            (dispatch_id, self._opened(dispatch_id, record) if record else None)
-            for dispatch_id, record in zip(ids_in(batch_ids), records, strict=True)
-        )
-        return [(dispatch_id, dispatch) for dispatch_id, dispatch in opened if dispatch]
+        told = self._run("claim", owner, self.terms.lease_ms, escape(batch_ids))
+        *records, self.backlog = told
+        return self._all_opened(zip(ids_in(batch_ids), records, strict=True))
 
     def complete(self, owner: str, outcomes: Mapping[str, Outcome]) -> list[bool]:
         """Hand in what came of claimed dispatches, by id; false for each that came too late."""
+        accepted, _ = self.go_on(owner, outcomes, "", 0)
+        return accepted
+
+    def go_on(
+        self, owner: str, outcomes: Mapping[str, Outcome], listener: str, wanted: int
+    ) -> tuple[list[bool], list[tuple[str, Dispatch]]]:
+        """`complete`, and take what waits to be published; for a process that then holds nothing.
+
+        Args:
+            listener: of what it takes.
+            wanted: how many at most; it may get fewer, or none.
+        """
         records = [
             part
             for dispatch_id, outcome in outcomes.items()
             for part in (escape(dispatch_id), self._records.outcome(dispatch_id, outcome))
         ]
-        return [bool(each) for each in self._run("complete", owner, *records)]
+        first = (owner, listener, wanted, 0, *records)
+        # What it took without hearing of it must not stay with it.
+        again = (owner, listener, wanted, int(wanted > 0), *records)
+        reply = self._run("complete", *first, again=again)
+        accepted, taken = reply[: len(outcomes)], iter(reply[len(outcomes) :])
+        pairs = ((unescape(raw), record) for raw, record in zip(taken, taken, strict=True))
+        return [bool(each) for each in accepted], self._all_opened(pairs)
 
     def release(self, owner: str, dispatch_ids: Iterable[str], fingerprint: str = "") -> int:
         """Give claimed dispatches back; how many were still held.
@@ -257,6 +274,11 @@ class LedgerClient:
             _say_refused(exc)
             return None
 
+    def _all_opened(self, pairs: Iterable[tuple[str, bytes]]) -> list[tuple[str, Dispatch]]:
+        """What was claimed; what there is no record of is left out."""
+        opened = ((id_, self._opened(id_, record) if record else None) for id_, record in pairs)
+        return [(id_, dispatch) for id_, dispatch in opened if dispatch]
+
     def _opened(self, dispatch_id: str, record: bytes) -> Dispatch | None:
         """A dispatch; None where the record is not ours, which ends it."""
         try:
@@ -267,7 +289,8 @@ class LedgerClient:
             self._run("refuse", escape(dispatch_id), raw, MAX_QUARANTINED)
             return None
 
-    def _run(self, name: str, *arguments: Any) -> Any:
+    def _run(self, name: str, *arguments: Any, again: Sequence[Any] | None = None) -> Any:
+        """Run a script; with *again* for its arguments where a reply may have been lost."""
         failures = 0
         while True:
             started = time.monotonic()
@@ -278,6 +301,7 @@ class LedgerClient:
                 self.contact.lost(exc, since=started)
                 if self._is_stopping.wait(pause_s(failures)):
                     raise
+                arguments = arguments if again is None else tuple(again)
             else:
                 self.contact.answered(since=started)
                 return reply

@@ -7,6 +7,7 @@ concerns a pump alone (the answers of its requests) comes back through a stream 
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from functools import partial
 from itertools import count
@@ -25,7 +26,6 @@ from backends.mailbox import (
     Gathering,
     Opened,
     Opening,
-    Returned,
     Settlement,
     Work,
 )
@@ -144,6 +144,12 @@ class RedisMailbox:
         """Conversations that this pump began and that have not ended."""
         return len(self._news.scopes) - self._entering
 
+    @property
+    def lease_age_s(self) -> float | None:
+        """Seconds since this pump last renewed its lease; None while it has none."""
+        caretaker = self._caretaker
+        return time.monotonic() - caretaker.renewed_at if caretaker is not None else None
+
     async def start(self) -> None:
         """Make the streams, take a lease, begin to read.
 
@@ -212,8 +218,8 @@ class RedisMailbox:
         while True:
             entries = await self._inbox.read(limit)
             work = [each for entry in entries for each in await self._admit(*entry)]
-            if any(isinstance(each, Returned) for each in work):
-                # A place may be free on a worker.
+            if any(b"r" in fields for _, fields in entries):
+                # A place is free on a worker, and more waits to be published.
                 self.on_publishable()
             self._waiting = max(0, self._waiting - len(entries))
             if work:

@@ -1,5 +1,6 @@
 """The Lua scripts: what each is made of, and how one is run."""
 
+import hashlib
 from functools import cache
 from importlib.resources import files
 
@@ -24,10 +25,12 @@ OF_LEDGER = (
     "sweep",
     "leave",
 )
+#: Scripts for those who watch.
+OF_WATCHERS = ("gauge",)
 _CONVERSATIONS = ("threads", "conversations", "fields", "messages", "scopes", "lives")
 _PARTS = {
     **dict.fromkeys(OF_THREADS, ("threads",)),
-    **dict.fromkeys(OF_LEDGER, ("threads", "conversations", "ledger")),
+    **dict.fromkeys((*OF_LEDGER, *OF_WATCHERS), ("threads", "conversations", "ledger")),
     "write": ("quick", "threads"),
     "turn": (*_CONVERSATIONS, "commands", *COMMANDS),
     "replay": _CONVERSATIONS,
@@ -40,3 +43,9 @@ def script_text(name: str) -> str:
     """The source of one script, behind what it is built on."""
     folder = files("backends.redis").joinpath("scripts")
     return "\n".join(folder.joinpath(f"{part}.lua").read_text() for part in (*_PARTS[name], name))
+
+
+@cache
+def script_digest(name: str) -> str:
+    """What Redis calls a script by: the SHA-1 of its source."""
+    return hashlib.sha1(script_text(name).encode(), usedforsecurity=False).hexdigest()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -170,10 +171,10 @@ def _show(sent: Sent, *, as_json: bool, is_verbose: bool) -> None:
         if is_verbose and sent.traceback:
             say(sent.traceback.rstrip())
     else:
-        line = answer_line(sent.answer)
-        if sys.stdout.isatty():
+        line = answer_line(sent.answer).decode().rstrip()
+        if sys.stdout.isatty() and len(line) > shutil.get_terminal_size().columns:
             line = msgspec.json.format(line)
-        click.echo(line.decode().rstrip())
+        click.echo(line)
     if sent.thread and sys.stderr is not None and sys.stderr.isatty():
         say(f"thread {sent.thread}, {sent.seconds:.2f} s")
 

@@ -82,7 +82,7 @@ def fleet(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -
     with running_collector() as collector, ExitStack() as stack:
         workers = [
             stack.enter_context(
-                started(folder, "worker", file.name, "-c", "1", **collector.environment)
+                started(folder, "worker", file.name, "-c", "2", **collector.environment)
             )
             for _ in range(2)
         ]

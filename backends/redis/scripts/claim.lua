@@ -1,5 +1,6 @@
 -- A worker's process is about to run dispatches. ARGV: owner (worker/process), lease in ms, a batch.
--- Returns the record of each, or '' where it is done or somebody else's.
+-- Returns the record of each, or '' where it is done or somebody else's; then how many wait to be
+-- published.
 local owner, lease, joined = arg(), numeric_arg(), arg()
 -- One that has not beaten for long must not hold a claim that nobody would notice.
 redis.call('ZADD', ALIVE, 'NX', integer(now + lease), 'w:' .. worker_of(owner))
@@ -36,4 +37,5 @@ end
 if copies > 0 then
   count('copies', copies)
 end
+records[#records + 1] = redis.call('LLEN', READY)
 return records

@@ -31,8 +31,17 @@ local function live_workers()
   return found
 end
 
+-- Those of its processes that take work; none once it is about to stop.
 local function processes_of(worker)
   return tonumber(redis.call('HGET', worker_key(worker), 'p')) or 0
+end
+
+local function live_processes()
+  local found = 0
+  for _, worker in ipairs(live_workers()) do
+    found = found + processes_of(worker)
+  end
+  return found
 end
 
 -- A table that was packed; nothing where somebody else wrote what can't be read, for one record

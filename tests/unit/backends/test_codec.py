@@ -85,6 +85,26 @@ def _slot(payload: Any, thread_id: str = "t") -> BufferSlot:
     return BufferSlot(payload, metadata)
 
 
+def test_a_field_with_a_default_may_come_and_one_may_go() -> None:
+    """Old and new code read each other's payloads while a fleet is deployed."""
+
+    @dataclass
+    class Text:
+        words: str
+        tongue: str = "en"
+
+    longer = Text
+
+    @dataclass
+    class Text:  # type: ignore[no-redef] # the same class, a deploy earlier
+        words: str
+
+    old, new = Codec(types=TypeRegistry()), Codec(types=TypeRegistry())
+    written, answer = old.encode(Text("yes")), new.encode(longer("oui", "fr"))
+    assert new.decode(written) == longer("yes", "en")
+    assert old.decode(answer) == Text("oui")
+
+
 def test_a_slot_comes_back_equal() -> None:
     """Nested dataclasses, containers, Optional, Enum, datetime, UUID, Decimal and bytes."""
     slot = _slot(EVERYTHING)
