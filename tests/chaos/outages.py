@@ -1,23 +1,30 @@
-"""Runs while Redis goes away and comes back, or the way to it does."""
+"""Runs while Redis goes away and comes back, or the way to it does, or takes no writes."""
 
 import random
+import resource
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.chaos.driver import Beside, Chaos
 from tests.chaos.report import Report
 from tests.chaos.scene import scene
 from tests.proxy import Proxy, running_proxy
-from tests.servers import DurableRedis, running_redis
+from tests.servers import DurableRedis, RedisServer, running_redis
+from tests.waiting import eventually
 
 #: Seconds between two outages.
 GAP_S = 5.0
 #: Seconds between two broken connections, and from an answer that is lost to its connection's end.
 CUT_PAUSE_S, DEAF_S = (0.5, 3.0), (0.0, 0.03)
+
+
+#: What is said when Redis goes, and when it is there again; and when it takes no writes.
+AWAY, REFUSING = ("redis away", "redis back"), ("takes no writes: ", "takes writes again")
 
 
 class Outage(NamedTuple):
@@ -26,6 +33,8 @@ class Outage(NamedTuple):
     report: Report
     away: list[int]
     back: list[int]
+    #: What each process that still runs has written.
+    logs: list[str]
 
     def __str__(self) -> str:
         return f"{self.report}; each process said away {self.away} times, back {self.back}"
@@ -63,6 +72,74 @@ def cuts(messages: int, *, seed: int, limit_s: float = 900.0) -> Outage:
         return _run(messages, _url(proxy), server.url, strike, limit_s)
 
 
+def fills(messages: int, *, times: int, away_s: float, limit_s: float = 900.0) -> Outage:
+    """Redis has more than `maxmemory` allows, and refuses what would be more."""
+    with running_redis() as server:
+        full = _setting(server, "maxmemory", "1mb")
+        free = _setting(server, "maxmemory", "0")
+        strike = _outages(full, free, times, away_s)
+        return _run(messages, server.url, server.url, strike, limit_s, said=REFUSING)
+
+
+def failed_saves(messages: int, *, times: int, away_s: float, limit_s: float = 900.0) -> Outage:
+    """Redis can't save its snapshot, and refuses all writes until it could."""
+    with running_redis() as server:
+        dump = server.folder / "dump.rdb"
+        _setting(server, "save", "3600 1")()
+
+        def fail() -> None:
+            # A folder is nothing that a file could be moved over.
+            dump.unlink(missing_ok=True)
+            dump.mkdir()
+            _save(server)
+
+        def mend() -> None:
+            dump.rmdir()
+            _save(server)
+
+        strike = _outages(fail, mend, times, away_s)
+        return _run(messages, server.url, server.url, strike, limit_s, said=REFUSING)
+
+
+def full_disks(messages: int, *, times: int, away_s: float, limit_s: float = 900.0) -> Outage:
+    """Redis's append-only file can't grow, and it refuses all writes until it can."""
+    with running_redis("--appendonly", "yes", "--appendfsync", "everysec") as server:
+
+        def fill() -> None:
+            log = next((server.folder / "appendonlydir").glob("*.incr.aof"))
+            _limit_files(server, log.stat().st_size)
+
+        strike = _outages(
+            fill, partial(_limit_files, server, resource.RLIM_INFINITY), times, away_s
+        )
+        return _run(messages, server.url, server.url, strike, limit_s, said=REFUSING)
+
+
+def _limit_files(server: RedisServer, most_bytes: int) -> None:
+    """No file of the server's grows beyond this, as if its disk were full."""
+    resource.prlimit(
+        server.process.pid, resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY)
+    )
+
+
+def _setting(server: RedisServer, name: str, value: str) -> Callable[[], None]:
+    def change() -> None:
+        client = server.client()
+        client.config_set(name, value)
+        client.close()
+
+    return change
+
+
+def _save(server: RedisServer) -> None:
+    """Try to save a snapshot, and wait for what comes of it."""
+    client = server.client()
+    client.bgsave()
+    info: Any = client.info
+    assert eventually(lambda: not info("persistence")["rdb_bgsave_in_progress"], timeout_s=30.0)
+    client.close()
+
+
 def _url(proxy: Proxy) -> str:
     return f"redis://127.0.0.1:{proxy.port}/0"
 
@@ -80,13 +157,31 @@ def _outages(
     return strike
 
 
-def _run(messages: int, url: str, direct_url: str, beside: Beside, limit_s: float) -> Outage:
+def _run(  # noqa: PLR0913 - what runs, and what is done to it
+    messages: int,
+    url: str,
+    direct_url: str,
+    beside: Beside,
+    limit_s: float,
+    *,
+    said: tuple[str, str] = AWAY,
+) -> Outage:
     with running_redis() as counter, scene(url) as organism:
         chaos = Chaos(organism, seed=1, counter=counter.url, pause_s=None, direct_url=direct_url)
         try:
             chaos.run(messages, limit_s=limit_s, beside=beside)
-            logs = chaos.logs()
-            away, back = ([log.count(f"redis {word}") for log in logs] for word in ("away", "back"))
-            return Outage(chaos.report, away, back)
+            return outage_of(chaos, said)
         finally:
             chaos.close()
+
+
+def outage_of(chaos: Chaos, said: tuple[str, str] = AWAY) -> Outage:
+    """What a run came to, once it is over."""
+    # The end of a refusal is said when it has been quiet for a while.
+    eventually(lambda: len({tuple(_counts(chaos, each)) for each in said}) == 1)
+    away, back = (_counts(chaos, each) for each in said)
+    return Outage(chaos.report, away, back, chaos.logs())
+
+
+def _counts(chaos: Chaos, text: str) -> list[int]:
+    return [log.count(text) for log in chaos.logs()]
