@@ -33,6 +33,8 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False):
     is_from_outside: bool = False
     #: Seconds since the epoch, by its sender's clock; 0 where nobody said.
     sent_at: float = 0.0
+    #: The trace it belongs to; opaque here.
+    trace: bytes | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -40,6 +42,8 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     is_error: bool
     payload: bytes
+    #: Of a scatter's member: the trace of the hop that answered; opaque here.
+    trace: bytes | None = None
 
 
 class Scatter(msgspec.Struct, frozen=True, array_like=True):

@@ -6,7 +6,9 @@ from celery import Celery, signals
 from kombu.exceptions import KombuError
 from kombu.transport.virtual import Channel
 
+from pipeline.errors import ConfigError
 from pipeline.organism import Organism
+from pipeline.tracing import check_environment, export_traces, flush
 from tasks.forking import prepare_to_fork
 from tasks.full_broker import consume_though_full
 from tasks.lifeline import Lifeline
@@ -48,6 +50,10 @@ class _Hooks:
                 f"a worker's pool must be {' or '.join(POOLS)}, not {pool}: in no other can"
                 " a death be noticed, or a handler be stopped in time"
             )
+        try:
+            check_environment()
+        except ConfigError as exc:
+            raise SystemExit(str(exc)) from exc
         # Kombu would put back what is unacknowledged whenever it closes a connection. The ledger
         # does that by itself; and over a connection that is gone it ends the worker: with an
         # AttributeError in kombu 5.7's Channel.conn_or_acquire.
@@ -69,6 +75,8 @@ class _Hooks:
     def on_process(self, **_: Any) -> None:
         """In each process of the pool, before its first task."""
         self._lifeline.follow()
+        # Here, not before the fork: what sends spans is a thread.
+        export_traces(self._organism.name)
         if self._metrics is not None:
             self._metrics.forget()
         runtime_of(self._app, self._organism, self._node)
@@ -76,6 +84,7 @@ class _Hooks:
     def on_process_end(self, **_: Any) -> None:
         """In each process of the pool, after its last task."""
         close_runtime()
+        flush()
 
     def on_failure(self, **_: Any) -> None:
         """A task failed; in the main process, because its process died."""
@@ -96,6 +105,7 @@ class _Hooks:
         """The worker's pool has ended."""
         # With the pool `solo` this process is the one that ran them.
         close_runtime()
+        flush()
         if self._metrics is not None:
             self._metrics.stop()
         supervisor, self._supervisor = self._supervisor, None

@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from threading import Event
 from typing import Any, NamedTuple
 
+import msgspec
+
 from backends.codec import Codec
 from backends.contact import contact_with, pause_s
 from backends.errors import BackendUnavailableError, CodecError
@@ -163,6 +165,15 @@ class LedgerClient:
                 could not.
         """
         return int(self._run("release", owner, fingerprint, *map(escape, dispatch_ids)))
+
+    def deaths(self, dispatch_id: str) -> int:
+        """How many processes have died of a dispatch; 0 while Redis is away."""
+        try:
+            with translated(self.contact.where):
+                kept = self._client.hget(f"{self._prefix}l:deaths", escape(dispatch_id))
+            return len(msgspec.msgpack.decode(kept, type=list)) if kept else 0
+        except (BackendUnavailableError, msgspec.MsgspecError):
+            return 0
 
     def beat(self, worker: str, advert: Mapping[str, str | int]) -> None:
         """Renew a worker's lease; *advert* is what it tells of itself.
