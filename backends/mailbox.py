@@ -6,7 +6,7 @@ that wait or run, plus one for every member scope still open below it; at zero i
 closed. So the end of a conversation is known, not guessed.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -141,8 +141,8 @@ class Opening(msgspec.Struct, frozen=True, gc=False):
     More than one envelope where listeners share the name. All have one scope.
     """
 
-    envelopes: list[Envelope]
-    slots: list[SlotRecord]
+    envelopes: Sequence[Envelope]
+    slots: Sequence[SlotRecord]
     #: Deduplicates: a second opening with the same id joins the first one's scope.
     message_id: str | None = None
 

@@ -1,6 +1,7 @@
 """The contract every shared backend fulfils, and the settings it is made from."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
@@ -148,7 +149,7 @@ class ConversationStore(Protocol):
     The pump bounds conversations at its door, so `max_threads` does not apply here.
     """
 
-    def record(self, slots: list[SlotRecord]) -> list[int]:
+    def record(self, slots: Sequence[SlotRecord]) -> list[int]:
         """Append all slots and link their threads, or nothing at all; their indices.
 
         Raises:

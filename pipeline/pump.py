@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -245,7 +244,7 @@ class StreamPump:
         )
         return (await self._open(opening)).conversation
 
-    async def request(
+    def request(
         self,
         to: str,
         payload: Any,
@@ -253,7 +252,7 @@ class StreamPump:
         timeout_s: float | None = None,
         thread_id: str | None = None,
         message_id: str | None = None,
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Send a message from outside and wait for the answer's payload.
 
         What `inject` raises, it raises too.
@@ -269,21 +268,26 @@ class StreamPump:
             TimeoutError: *timeout_s* passed.
             PumpStoppedError: the pump was shut down meanwhile.
         """
+        asked = self._ask(to, payload, thread_id, message_id)
+        return asked if timeout_s is None else _within(timeout_s, asked)
+
+    async def _ask(
+        self, to: str, payload: Any, thread_id: str | None, message_id: str | None
+    ) -> Any:
         engine = self._running()
-        async with asyncio.timeout(timeout_s) if timeout_s is not None else nullcontext():
-            chain = None if thread_id is None else await engine.entrance.known_chain(thread_id, to)
-            opening = engine.entrance.opening(
-                to, payload, EXTERNAL, thread_id=thread_id, chain=chain, message_id=message_id
-            )
-            scope = opening.envelopes[0].scope
-            waiter = self._expectations.expect(scope)
-            try:
-                opened = await self._open(opening)
-                if opened.is_duplicate:
-                    self._expectations.recall(opened)
-                answer = await waiter
-            finally:
-                self._expectations.give_up(scope, waiter)
+        chain = None if thread_id is None else await engine.entrance.known_chain(thread_id, to)
+        opening = engine.entrance.opening(
+            to, payload, EXTERNAL, thread_id=thread_id, chain=chain, message_id=message_id
+        )
+        scope = opening.envelopes[0].scope
+        waiter = self._expectations.expect(scope)
+        try:
+            opened = await self._open(opening)
+            if opened.is_duplicate:
+                self._expectations.recall(opened)
+            answer = await waiter
+        finally:
+            self._expectations.give_up(scope, waiter)
         answered = engine.codec.decode(answer.payload)
         if answer.is_error:
             raise answered.to_exception()
@@ -335,3 +339,8 @@ class StreamPump:
     def on_room(self) -> None:
         """There may be room for more."""
         self._door.wake()
+
+
+async def _within(timeout_s: float, asked: Coroutine[Any, Any, Any]) -> Any:
+    async with asyncio.timeout(timeout_s):
+        return await asked

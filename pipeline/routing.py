@@ -90,7 +90,8 @@ class Router:
             )
             envelopes.append(envelope)
             slots.append(self.slot(envelope, listener))
-        return Opening(envelopes, slots, message_id)
+        # Tuples of such the garbage collector passes over, however many openings wait.
+        return Opening(tuple(envelopes), tuple(slots), message_id)
 
     def plan(self, taken: Envelope, replies: list[Reply]) -> Settlement:
         """What a handler's replies do.

@@ -6,10 +6,12 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from backends.redis.connection import SentinelTarget
 from pipeline.organism import Organism
-from tasks.batch import STINT_S
 
 #: Seconds until a broker that does not answer counts as away.
 TIMEOUT_S = 5.0
+#: Seconds that a process may go on with what waits, before it takes the next message: what has been
+#: published must not wait for long behind what has not.
+STINT_S = 0.5
 #: RabbitMQ's own way to say that a message is on disk; Redis's answer says as much.
 _AMQP = ("amqp", "amqps", "pyamqp")
 _REDIS = ("redis", "rediss", "sentinel", "unix", "redis+socket")

@@ -52,11 +52,6 @@ class Carriers:
             for batch in batches:
                 self._publish(_task_id(batch), batch.listener, batch.ids)
 
-    def close(self) -> None:
-        """Let go of what was opened here."""
-        if self._caller is not None:
-            self._caller.close()
-
     def _publish(self, task_id: str, listener: str, ids: str) -> None:
         name = task_name(self._organism, listener)
         message = self._app.amqp.create_task_message(
@@ -76,7 +71,8 @@ class Carriers:
         """All in one command: there is one queue."""
         if self._caller is None:
             # Kombu's own client, for all that the broker's URL and options say.
-            self._caller = Caller(self._producer.channel.client)
+            with self._producer.channel.conn_or_acquire() as client:
+                self._caller = Caller(client)
         for batch in batches:
             if batch.listener not in self._patterns:
                 with _caught(self._producer.channel) as caught:
@@ -84,7 +80,11 @@ class Carriers:
                 self._patterns[batch.listener] = _Pattern.of(caught[0])
         patterns = self._patterns
         messages = [patterns[each.listener].filled(_task_id(each), each.ids) for each in batches]
-        self._caller.call("LPUSH", self._key(), *messages)
+        try:
+            self._caller.call("LPUSH", self._key(), *messages)
+        finally:
+            # Monitors are told over the same connection.
+            self._caller.close()
 
     def _key(self) -> str:
         channel = self._producer.channel

@@ -3,9 +3,10 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import hiredis
+import msgspec
 import redis
 import redis.asyncio
 
@@ -22,8 +23,11 @@ MAX_BATCH = 256
 MAX_TURN, MAX_TURN_ARGUMENTS = 32, 2000
 
 
-class _Command(NamedTuple):
+class _Command(msgspec.Struct, gc=False, eq=False):
+    """One that waits for its reply: thousands may, so the garbage collector is kept from them."""
+
     name: str
+    #: A tuple of texts, bytes and numbers.
     arguments: Sequence[Any]
     reply: "asyncio.Future[Any]"
 
@@ -139,8 +143,8 @@ class Pipeliner:
 
     def _packed(self, turn: list[_Command]) -> bytes:
         words: list[Any] = ["EVALSHA", self._digest, 0, *self._head]
-        for name, arguments, _ in turn:
-            words += (name, len(arguments), *arguments)
+        for command in turn:
+            words += (command.name, len(command.arguments), *command.arguments)
         packed: bytes = hiredis.pack_command(tuple(words))
         return packed
 
@@ -151,7 +155,8 @@ class Pipeliner:
             waiting, *replies = reply
             self._on_waiting(waiting)
         refusal = None
-        for (_, _, awaited), each in zip(turn, replies, strict=True):
+        for command, each in zip(turn, replies, strict=True):
+            awaited = command.reply
             if awaited.done():
                 continue
             if not isinstance(each, Exception):

@@ -265,7 +265,7 @@ def test_without_prometheus_client(kind: str, tmp_path: Path) -> None:
     missing = "raise ModuleNotFoundError('no', name='prometheus_client')\n"
     (tmp_path / "hidden").mkdir()
     (tmp_path / "hidden" / "prometheus_client.py").write_text(missing)
-    hidden = {"PYTHONPATH": str(tmp_path / "hidden")}
+    hidden: dict[str, Any] = {"PYTHONPATH": str(tmp_path / "hidden")}
     done = pump(tmp_path, kind, "organism.yaml", "--metrics-port", str(free_port()), **hidden)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == ("metrics need prometheus-client; pip install 'celery-pump[metrics]'\n")

@@ -38,10 +38,8 @@ def connection(app: Celery) -> Iterator[Any]:
 
 
 @pytest.fixture
-def carriers(app: Celery, organism: Organism, connection: Any) -> Iterator[Carriers]:
-    carriers = Carriers(app, organism, connection)
-    yield carriers
-    carriers.close()
+def carriers(app: Celery, organism: Organism, connection: Any) -> Carriers:
+    return Carriers(app, organism, connection)
 
 
 def queued(client: redis.Redis, prefix: str) -> list[dict[str, Any]]:

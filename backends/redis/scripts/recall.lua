@@ -3,9 +3,10 @@
 function commands.recall()
   local found = {}
   while at < last do
-    enter(arg())
-    local scope = arg()
-    found[#found + 1] = redis.call('HEXISTS', v, 's' .. scope) == 1 and 'open' or 'closed'
+    local id, scope = arg(), arg()
+    enter(id)
+    local is_there = redis.call('HEXISTS', v, 's' .. scope) == 1 or scope == id and folded(id)
+    found[#found + 1] = is_there and 'open' or 'closed'
     found[#found + 1] = answer_of(scope) or ''
   end
   return found

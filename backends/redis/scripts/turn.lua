@@ -24,6 +24,7 @@ if #acknowledged > 0 then
 end
 publish_recorded()
 for pump, replied in pairs(replied_before) do
+  call_with('ZADD', openings_of(pump), openings[pump])
   redis.call('ZREMRANGEBYSCORE', openings_of(pump), '-inf', '(' .. replied)
   redis.call('PEXPIRE', openings_of(pump), OPENINGS_KEPT)
 end
