@@ -31,6 +31,8 @@ class BackendConfig:
     max_threads: int = 1_000
     #: Ended conversations kept for `trace`; older ones are deleted at once.
     keep_closed: int = 1_000
+    #: Replicas of Redis that must have what a pump wrote before anybody hears of it; 0: none.
+    redis_replicas: int = 0
 
     def __post_init__(self) -> None:
         if self.backend_type not in BACKEND_TYPES:
@@ -41,8 +43,9 @@ class BackendConfig:
         for name in ("max_slots_per_thread", "max_threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
-        if self.keep_closed < 0:
-            raise ValueError(f"keep_closed must be 0 or more, got {self.keep_closed!r}")
+        for name in ("keep_closed", "redis_replicas"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)!r}")
 
 
 @runtime_checkable

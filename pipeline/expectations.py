@@ -5,6 +5,11 @@ import asyncio
 from backends.mailbox import Answer, Opened
 from pipeline.errors import NoAnswerError, PumpStoppedError
 
+_UNKNOWN = (
+    "Redis knows nothing of the conversation any more, and nobody heard an answer: it was lost at a"
+    " failover or restart, deleted, or ended and not kept; ask again under the same message_id"
+)
+
 
 class Expectations:
     """Futures by scope. Used from one event loop."""
@@ -59,11 +64,16 @@ class Expectations:
             if not waiter.done():
                 waiter.set_result(answer)
 
-    def close(self, scope: str) -> None:
-        """The scope has ended; whoever still waits gets no answer."""
+    def close(self, scope: str, *, is_known: bool = True) -> None:
+        """The scope has ended; whoever still waits gets no answer.
+
+        Args:
+            is_known: false where the store knows nothing of it any more.
+        """
+        reason = "the conversation ended without an answer" if is_known else _UNKNOWN
         for waiter in self._pop(scope):
             if not waiter.done():
-                waiter.set_exception(NoAnswerError("the conversation ended without an answer"))
+                waiter.set_exception(NoAnswerError(reason))
         self.finish(scope)
 
     def abandon(self, reason: PumpStoppedError) -> None:

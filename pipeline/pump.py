@@ -38,6 +38,8 @@ class StreamPump:
         organism: listeners and settings; without it an empty one.
         name: what the empty one is called.
         is_client: only sends and awaits: other pumps run the handlers. Needs Redis.
+        tracer_provider: OpenTelemetry's, to trace to; the global one, if a real one is set
+            when the pump starts, without it.
 
     Raises:
         ConfigError: a listener is wrong.
@@ -49,9 +51,11 @@ class StreamPump:
         *,
         name: str = "organism",
         is_client: bool = False,
+        tracer_provider: Any = None,
     ) -> None:
         self.organism = organism if organism is not None else Organism(name)
         self._is_client = is_client
+        self._tracer_provider = tracer_provider
         self._engine: Engine | None = None
         self._added: list[Listener] = []
         #: Whom `subscribe` added.
@@ -174,7 +178,12 @@ class StreamPump:
             listeners = (*self.organism.listeners, *self._added)
             self.organism = replace(self.organism, listeners=listeners)
             self._added.clear()
-            self._engine = await Engine.start(self.organism, self, is_client=self._is_client)
+            self._engine = await Engine.start(
+                self.organism,
+                self,
+                is_client=self._is_client,
+                tracer_provider=self._tracer_provider,
+            )
 
     async def shutdown(self, drain: bool = True, timeout_s: float | None = None) -> None:  # noqa: FBT001, FBT002 - reads well by position
         """Take no more, let running handlers finish, release everything.
@@ -304,6 +313,9 @@ class StreamPump:
 
     async def _open(self, opening: Opening) -> Opened:
         engine = self._running()
+        if engine.spans is not None and opening.envelopes[0].trace is None:
+            with engine.spans.sending(opening) as traced:
+                return await self._open(traced)
         if not self._door.try_enter():
             if inside_handler.get():
                 raise PumpFullError(
@@ -332,9 +344,9 @@ class StreamPump:
         """A message from outside was answered."""
         self._expectations.answer(scope, answer)
 
-    def on_scope_closed(self, scope: str) -> None:
-        """Everything a message from outside set off has ended."""
-        self._expectations.close(scope)
+    def on_scope_closed(self, scope: str, *, is_known: bool = True) -> None:
+        """Everything a message from outside set off has ended; or the store has lost it."""
+        self._expectations.close(scope, is_known=is_known)
 
     def on_room(self) -> None:
         """There may be room for more."""

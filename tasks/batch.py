@@ -7,7 +7,6 @@ from threading import Condition, Lock, Thread
 
 from backends.redis.ledger import LedgerClient
 from backends.redis.records import Dispatch, Outcome
-from tasks.broker import STINT_S
 from tasks.pace import MAX_BATCH
 
 #: Seconds an outcome may wait for others to be handed in with: usually, and while so much waits to
@@ -15,6 +14,9 @@ from tasks.pace import MAX_BATCH
 FLUSH_S, BACKLOG_FLUSH_S = 0.01, 0.05
 #: Bytes of outcomes that are handed in at once.
 MAX_DONE_BYTES = 1024**2
+#: Seconds that a process may go on with what waits, before it takes the next message: what has been
+#: published must not wait for long behind what has not.
+STINT_S = 0.5
 
 Member = tuple[str, Dispatch]
 
@@ -63,6 +65,11 @@ class Batch:
         self.late: list[str] = []
         if len(members) > 1:
             keeper.keep(self)
+
+    @property
+    def size(self) -> int:
+        """How many members it has had so far."""
+        return self._count
 
     def members(self) -> Iterator[Member]:
         """What is to be run now, one after the other; the first whatever the time."""

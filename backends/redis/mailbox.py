@@ -39,7 +39,7 @@ from backends.redis.arguments import (
     settlement_arguments,
 )
 from backends.redis.caretaker import Backlog, Caretaker
-from backends.redis.connection import connect_async, describe
+from backends.redis.connection import connect_async, describe, disconnect_async
 from backends.redis.holding import Holding
 from backends.redis.inbox import Inbox
 from backends.redis.keys import escape, unescape
@@ -104,10 +104,15 @@ class RedisMailbox:
         ttl_ms = math.ceil(config.redis_ttl * 1000)
         self._head = (config.redis_prefix, 0, ttl_ms, config.keep_closed)
         self._scripts = Pipeliner(
-            self._client, self._contact, head=self._head, on_waiting=self._set_waiting
+            self._client,
+            self._contact,
+            head=self._head,
+            on_waiting=self._set_waiting,
+            replicas=config.redis_replicas,
         )
         stream = f"{config.redis_prefix}s:{self.pump}"
         self._news = News(self._client, stream, self._scripts, self._records, self._contact)
+        self._news.must_be_safe = config.redis_replicas > 0
         self._caretaker: Caretaker | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -306,8 +311,7 @@ class RedisMailbox:
             given_back = await asyncio.to_thread(caretaker.stop)
             if given_back:
                 log.info("messages left in redis", extra={"action": "stop", "count": given_back})
-        await self._client.aclose()
-        await self._client.connection_pool.disconnect()
+        await disconnect_async(self._client)
         return 0
 
     async def _admit(self, entry: bytes, fields: dict[bytes, bytes]) -> list[Work]:
@@ -391,6 +395,7 @@ class RedisMailbox:
         """Redis is back: what it had to tell us may have gone astray."""
         self.on_publishable()
         if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._inbox.look_again)
             self._loop.call_soon_threadsafe(self._news.ask)
 
     def _full(self, thread_id: bytes) -> BufferFullError:

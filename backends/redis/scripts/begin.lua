@@ -3,6 +3,9 @@
 -- (its scope, its thread and its first message too), chain, slot, tag (may be empty). Returns as
 -- `open`.
 function commands.begin()
+  if refused then
+    error(refused)
+  end
   local pump, number, replied = arg(), arg(), arg()
   local id, chain, slot, tag = arg(), arg(), arg(), arg()
   if redis.call('ZSCORE', openings_of(pump), id) == number then

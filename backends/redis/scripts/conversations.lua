@@ -18,6 +18,19 @@ local OPENINGS_KEPT = 600000
 -- Fields of a conversation beyond which what it has done is set aside.
 local MOST_FIELDS = 128
 
+-- What Redis has against writing more, as its own error, or nil. Before a script's first write.
+local function shortage()
+  local reply = redis.pcall('ZADD', prefix .. 'i:alive', 'XX', 0, '')
+  return type(reply) == 'table' and reply.err and reply or nil
+end
+
+-- What is at work goes on though memory is full, or none would ever be freed: Redis refuses a script
+-- its first write alone, and none that only deletes.
+local function begin_though_full()
+  -- No worker has an empty name.
+  redis.call('DEL', prefix .. 'w:')
+end
+
 local at = 4
 local function arg()
   at = at + 1

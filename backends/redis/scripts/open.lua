@@ -3,6 +3,10 @@
 -- slots of a thread, slots, what is sent. Returns {'ok', 1 if it opened the conversation}, {'known',
 -- conversation, 1 if the first one's scope has closed, its answer} or {'slots', thread}.
 function commands.open()
+  if refused then
+    -- The rest of the turn may write all the same: the door is where a full Redis is shut.
+    error(refused)
+  end
   local pump, number, replied = arg(), arg(), arg()
   local id, scope, message_id, max_slots = arg(), arg(), arg(), numeric_arg()
   local slots, sends = read_slots(), numeric_arg()
