@@ -155,6 +155,9 @@ class ConversationStore(Protocol):
     def record(self, slots: Sequence[SlotRecord]) -> list[int]:
         """Append all slots and link their threads, or nothing at all; their indices.
 
+        Args:
+            slots: those of one thread name one chain.
+
         Raises:
             BufferFullError: a thread would exceed `max_slots_per_thread`.
         """

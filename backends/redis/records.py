@@ -159,6 +159,8 @@ def _is_first(envelope: Envelope, slot: SlotRecord) -> bool:
         )
         and envelope.attempt == 1
         and envelope.is_from_outside
+        # A trace follows from nothing.
+        and envelope.trace is None
     )
 
 
