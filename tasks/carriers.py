@@ -53,6 +53,11 @@ class Carriers:
             for batch in batches:
                 self._publish(_task_id(batch), batch.listener, batch.ids)
 
+    def close(self) -> None:
+        """Let go of what was opened here."""
+        if self._caller is not None:
+            self._caller.close()
+
     def _publish(self, task_id: str, listener: str, ids: str) -> None:
         name = task_name(self._organism, listener)
         message = self._app.amqp.create_task_message(
@@ -72,8 +77,7 @@ class Carriers:
         """All in one command: there is one queue."""
         if self._caller is None:
             # Kombu's own client, for all that the broker's URL and options say.
-            with self._producer.channel.conn_or_acquire() as client:
-                self._caller = Caller(client)
+            self._caller = Caller(self._producer.channel.client)
         for batch in batches:
             if batch.listener not in self._patterns:
                 with _caught(self._producer.channel) as caught:
@@ -87,9 +91,6 @@ class Carriers:
             # Kombu's channel was given a way where memory is full.
             for batch in batches:
                 self._publish(_task_id(batch), batch.listener, batch.ids)
-        finally:
-            # Monitors are told over the same connection.
-            self._caller.close()
 
     def _key(self) -> str:
         channel = self._producer.channel

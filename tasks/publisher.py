@@ -195,9 +195,11 @@ class Publisher:
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
-        self._carriers = self._events = None
+        carriers, self._carriers, self._events = self._carriers, None, None
         if connection is not None:
             try:
+                if carriers is not None:
+                    carriers.close()
                 connection.close()
             except Exception as exc:  # noqa: BLE001 - it is gone, one way or another
                 log.debug("broker connection not closed", extra={"reason": exc})

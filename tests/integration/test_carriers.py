@@ -38,8 +38,10 @@ def connection(app: Celery) -> Iterator[Any]:
 
 
 @pytest.fixture
-def carriers(app: Celery, organism: Organism, connection: Any) -> Carriers:
-    return Carriers(app, organism, connection)
+def carriers(app: Celery, organism: Organism, connection: Any) -> Iterator[Carriers]:
+    carriers = Carriers(app, organism, connection)
+    yield carriers
+    carriers.close()
 
 
 def queued(client: redis.Redis, prefix: str) -> list[dict[str, Any]]:
