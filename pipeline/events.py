@@ -2,15 +2,15 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from pipeline.messages import ErrorMessage
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, gc=False):
     """Something that happened in a conversation."""
 
     #: The thread id that `inject` returned.
@@ -19,51 +19,46 @@ class Event:
     thread_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class ThreadOpened(Event):
+class ThreadOpened(Event, frozen=True, gc=False):
     """A conversation began, or went on after it had ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class ThreadClosed(Event):
+class ThreadClosed(Event, frozen=True, gc=False):
     """Nothing of a conversation is waiting or running any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class MessageReceived(Event):
+class MessageReceived(Event, frozen=True, gc=False):
     """A message from outside was accepted."""
 
     to: str
     from_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class MessageSent(Event):
+class MessageSent(Event, frozen=True, gc=False):
     """A handler's message is on its way; `to` is who asked, for an answer to the outside."""
 
     to: str
     from_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class HandlerStarted(Event):
+class HandlerStarted(Event, frozen=True, gc=False):
     """A handler begins to run, or is handed to the executor that will run it."""
 
     listener: str
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class HandlerFinished(Event):
+class HandlerFinished(Event, frozen=True, gc=False):
     """A handler returned, and what it returned is on its way."""
 
     listener: str
     attempt: int
     duration_s: float
+    #: Seconds from its message's sending to its start, by the clocks of both machines.
+    waited_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HandlerFailed(Event):
+class HandlerFailed(Event, frozen=True, gc=False):
     """A handler raised, ran out of time, vanished or returned what can't be sent."""
 
     listener: str
@@ -71,10 +66,11 @@ class HandlerFailed(Event):
     duration_s: float
     error: ErrorMessage
     will_retry: bool
+    #: As in `HandlerFinished`; None as well where no handler ran.
+    waited_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLettered(Event):
+class DeadLettered(Event, frozen=True, gc=False):
     """A message is set aside: it can't be decoded, or its handler killed every process."""
 
     listener: str

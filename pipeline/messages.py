@@ -71,6 +71,10 @@ class ErrorCode(StrEnum):
     NOT_A_PEER = "not_a_peer"
 
 
+#: Where no handler ran to an end that is known.
+WITHOUT_RUN = (ErrorCode.WORKER_LOST, ErrorCode.UNDELIVERABLE)
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorMessage:
     """A failed call, as a payload: what a listener with `accepts_errors` receives."""

@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +11,7 @@ from typing import Any, Self
 from backends.mailbox import Answer, Opened, Opening
 from pipeline.context_buffer import ContextBuffer
 from pipeline.door import Door
-from pipeline.engine import Engine
+from pipeline.engine import Engine, Vitals
 from pipeline.errors import (
     ConfigError,
     PumpFullError,
@@ -36,8 +35,11 @@ class StreamPump:
     Everything but `register` and `subscribe` belongs to one event loop.
 
     Args:
-        organism: listeners and settings; without it an empty one called *name*.
+        organism: listeners and settings; without it an empty one.
+        name: what the empty one is called.
         is_client: only sends and awaits: other pumps run the handlers. Needs Redis.
+        tracer_provider: OpenTelemetry's, to trace to; the global one, if a real one is set
+            when the pump starts, without it.
 
     Raises:
         ConfigError: a listener is wrong.
@@ -49,9 +51,11 @@ class StreamPump:
         *,
         name: str = "organism",
         is_client: bool = False,
+        tracer_provider: Any = None,
     ) -> None:
         self.organism = organism if organism is not None else Organism(name)
         self._is_client = is_client
+        self._tracer_provider = tracer_provider
         self._engine: Engine | None = None
         self._added: list[Listener] = []
         #: Whom `subscribe` added.
@@ -78,6 +82,12 @@ class StreamPump:
     def is_running(self) -> bool:
         """True between `start` and `shutdown`."""
         return self._engine is not None
+
+    @property
+    def vitals(self) -> Vitals | None:
+        """What there is to tell of it; None while it is not running. Safe from any thread."""
+        engine = self._engine
+        return None if engine is None else engine.vitals()
 
     @property
     def buffer(self) -> ContextBuffer:
@@ -168,7 +178,12 @@ class StreamPump:
             listeners = (*self.organism.listeners, *self._added)
             self.organism = replace(self.organism, listeners=listeners)
             self._added.clear()
-            self._engine = await Engine.start(self.organism, self, is_client=self._is_client)
+            self._engine = await Engine.start(
+                self.organism,
+                self,
+                is_client=self._is_client,
+                tracer_provider=self._tracer_provider,
+            )
 
     async def shutdown(self, drain: bool = True, timeout_s: float | None = None) -> None:  # noqa: FBT001, FBT002 - reads well by position
         """Take no more, let running handlers finish, release everything.
@@ -238,7 +253,7 @@ class StreamPump:
         )
         return (await self._open(opening)).conversation
 
-    async def request(
+    def request(
         self,
         to: str,
         payload: Any,
@@ -246,35 +261,42 @@ class StreamPump:
         timeout_s: float | None = None,
         thread_id: str | None = None,
         message_id: str | None = None,
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Send a message from outside and wait for the answer's payload.
+
+        What `inject` raises, it raises too.
 
         Args:
             timeout_s: seconds to wait; the conversation goes on all the same.
-            thread_id, message_id: as for `inject`; a duplicate gets the first one's answer.
+            thread_id: as for `inject`.
+            message_id: as for `inject`; a duplicate gets the first one's answer.
 
         Raises:
             HandlerError: the answer is an error.
             NoAnswerError: the conversation ended and nobody answered.
             TimeoutError: *timeout_s* passed.
             PumpStoppedError: the pump was shut down meanwhile.
-            The errors of `inject`.
         """
+        asked = self._ask(to, payload, thread_id, message_id)
+        return asked if timeout_s is None else _within(timeout_s, asked)
+
+    async def _ask(
+        self, to: str, payload: Any, thread_id: str | None, message_id: str | None
+    ) -> Any:
         engine = self._running()
-        async with asyncio.timeout(timeout_s) if timeout_s is not None else nullcontext():
-            chain = None if thread_id is None else await engine.entrance.known_chain(thread_id, to)
-            opening = engine.entrance.opening(
-                to, payload, EXTERNAL, thread_id=thread_id, chain=chain, message_id=message_id
-            )
-            scope = opening.envelopes[0].scope
-            waiter = self._expectations.expect(scope)
-            try:
-                opened = await self._open(opening)
-                if opened.is_duplicate:
-                    self._expectations.recall(opened)
-                answer = await waiter
-            finally:
-                self._expectations.give_up(scope, waiter)
+        chain = None if thread_id is None else await engine.entrance.known_chain(thread_id, to)
+        opening = engine.entrance.opening(
+            to, payload, EXTERNAL, thread_id=thread_id, chain=chain, message_id=message_id
+        )
+        scope = opening.envelopes[0].scope
+        waiter = self._expectations.expect(scope)
+        try:
+            opened = await self._open(opening)
+            if opened.is_duplicate:
+                self._expectations.recall(opened)
+            answer = await waiter
+        finally:
+            self._expectations.give_up(scope, waiter)
         answered = engine.codec.decode(answer.payload)
         if answer.is_error:
             raise answered.to_exception()
@@ -291,6 +313,9 @@ class StreamPump:
 
     async def _open(self, opening: Opening) -> Opened:
         engine = self._running()
+        if engine.spans is not None and opening.envelopes[0].trace is None:
+            with engine.spans.sending(opening) as traced:
+                return await self._open(traced)
         if not self._door.try_enter():
             if inside_handler.get():
                 raise PumpFullError(
@@ -319,10 +344,15 @@ class StreamPump:
         """A message from outside was answered."""
         self._expectations.answer(scope, answer)
 
-    def on_scope_closed(self, scope: str) -> None:
-        """Everything a message from outside set off has ended."""
-        self._expectations.close(scope)
+    def on_scope_closed(self, scope: str, *, is_known: bool = True) -> None:
+        """Everything a message from outside set off has ended; or the store has lost it."""
+        self._expectations.close(scope, is_known=is_known)
 
     def on_room(self) -> None:
         """There may be room for more."""
         self._door.wake()
+
+
+async def _within(timeout_s: float, asked: Coroutine[Any, Any, Any]) -> Any:
+    async with asyncio.timeout(timeout_s):
+        return await asked

@@ -12,6 +12,7 @@ from pipeline.organism import Organism
 from pipeline.organism_file import load_organism
 from tasks.broker import BrokerWatch, broker_settings
 from tasks.handler_task import register_handlers
+from tasks.metrics import show_metrics
 from tasks.names import VARIABLE
 from tasks.pulse import show_pulse
 from tasks.worker_hooks import supervise
@@ -52,6 +53,6 @@ def app_from_environment() -> Celery:
         )
     app = create_app(organism)
     app.set_current()
-    supervise(app, organism)
+    supervise(app, organism, show_metrics(app, organism))
     show_pulse(app, organism)
     return app

@@ -1,17 +1,24 @@
-"""The dispatches that one message brought to a process, and how far it has come with them."""
+"""The dispatches that a process runs for one message, and how far it has come with them."""
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from threading import Condition, Lock, Thread
 
 from backends.redis.ledger import LedgerClient
 from backends.redis.records import Dispatch, Outcome
+from tasks.pace import MAX_BATCH
 
-#: Seconds an outcome may wait for others to be handed in with.
-FLUSH_S = 0.01
+#: Seconds an outcome may wait for others to be handed in with: usually, and while so much waits to
+#: be run that nobody could tell the difference. So much is run again when a process dies.
+FLUSH_S, BACKLOG_FLUSH_S = 0.01, 0.05
 #: Bytes of outcomes that are handed in at once.
 MAX_DONE_BYTES = 1024**2
+#: Seconds that a process may go on with what waits, before it takes the next message: what has been
+#: published must not wait for long behind what has not.
+STINT_S = 0.5
+
+Member = tuple[str, Dispatch]
 
 
 class Batch:
@@ -20,32 +27,59 @@ class Batch:
     Used by the process's main thread, and by its `BatchKeeper`.
 
     Args:
-        budget_s: how long members may go on to start; the rest is released.
+        members: what a message brought.
+        budget_s: how long members may go on to start; the rest is released. With 0 the message's
+            own members are all.
+        wanted: how many more could run within *budget_s*, as far as one can tell.
+        keeper: looks after this batch while it has more than one member.
     """
 
-    def __init__(
-        self, ledger: LedgerClient, owner: str, members: list[tuple[str, Dispatch]], budget_s: float
+    def __init__(  # noqa: PLR0913 - what it brings, and whom it needs
+        self,
+        ledger: LedgerClient,
+        owner: str,
+        members: list[Member],
+        *,
+        listener: str,
+        budget_s: float,
+        wanted: Callable[[], int],
+        keeper: "BatchKeeper",
     ) -> None:
         self._ledger = ledger
         self._owner = owner
+        self._listener = listener
         self._unstarted = deque(members)
-        self._ends_at = time.monotonic() + budget_s
+        self._count = len(members)
+        self._budget_s = budget_s
+        self._wanted = wanted
+        self._keeper = keeper
+        now = time.monotonic()
+        self._ends_at, self._stint_ends_at = now + budget_s, now + STINT_S
+        self._may_go_on = budget_s > 0
         self._done: deque[tuple[str, Outcome]] = deque()
         self._done_bytes = 0
         self._lock = Lock()
+        #: Seconds between two flushes.
+        self.pause_s = BACKLOG_FLUSH_S if ledger.backlog else FLUSH_S
         #: Ids whose outcome came too late.
         self.late: list[str] = []
+        if len(members) > 1:
+            keeper.keep(self)
 
-    def members(self) -> Iterator[tuple[str, Dispatch]]:
+    @property
+    def size(self) -> int:
+        """How many members it has had so far."""
+        return self._count
+
+    def members(self) -> Iterator[Member]:
         """What is to be run now, one after the other; the first whatever the time."""
-        while self._unstarted:
+        while self._unstarted or self._go_on():
             try:
                 yield self._unstarted.popleft()
             except IndexError:
                 # Released at this very moment.
                 return
-            if self.is_over:
-                self.release_rest()
+            self.release_rest_if_over()
 
     def done(self, dispatch_id: str, outcome: Outcome) -> None:
         """A member was run."""
@@ -57,25 +91,49 @@ class Batch:
     def flush(self) -> None:
         """Hand in what is done."""
         with self._lock:
-            self._done_bytes = 0
-            done = dict(self._done.popleft() for _ in range(len(self._done)))
-            if done:
-                accepted = self._ledger.complete(self._owner, done)
-                self.late += [each for each, is_in in zip(done, accepted, strict=True) if not is_in]
+            self._hand_in(0)
 
-    @property
-    def is_over(self) -> bool:
-        """True when no further member may start."""
-        return time.monotonic() > self._ends_at
+    def stay(self) -> None:
+        """Take nothing more."""
+        self._may_go_on = False
 
-    def release_rest(self) -> None:
-        """Give back what has not started, for a process that is free."""
+    def release_rest_if_over(self) -> None:
+        """Where no further member may start, give back the rest for a process that is free."""
+        if time.monotonic() <= self._ends_at:
+            return
         with self._lock:
             rest = []
             while self._unstarted:
                 rest.append(self._unstarted.popleft()[0])
             if rest:
+                # It would take them right back.
+                self.stay()
                 self._ledger.release(self._owner, rest)
+
+    def _go_on(self) -> bool:
+        """Take more of what waits, in the step that hands in what is done; false for none."""
+        now = time.monotonic()
+        if not self._may_go_on or now > self._stint_ends_at or self._count >= MAX_BATCH:
+            return False
+        with self._lock:
+            taken = self._hand_in(min(self._wanted(), MAX_BATCH - self._count))
+            self._count += len(taken)
+            self._ends_at = now + self._budget_s
+            self.pause_s = BACKLOG_FLUSH_S
+            self._unstarted += taken
+        if len(taken) > 1:
+            self._keeper.keep(self)
+        return bool(taken)
+
+    def _hand_in(self, wanted: int) -> list[Member]:
+        """What is done, under the lock; what it takes in the same step, if it *wanted* more."""
+        self._done_bytes = 0
+        done = dict(self._done.popleft() for _ in range(len(self._done)))
+        if not done and not wanted:
+            return []
+        accepted, taken = self._ledger.go_on(self._owner, done, self._listener, wanted)
+        self.late += [each for each, is_in in zip(done, accepted, strict=True) if not is_in]
+        return taken
 
 
 class BatchKeeper:
@@ -99,7 +157,6 @@ class BatchKeeper:
                 while self._batch is None:
                     self._changed.wait()
                 batch = self._batch
-            time.sleep(FLUSH_S)
+            time.sleep(batch.pause_s)
             batch.flush()
-            if batch.is_over:
-                batch.release_rest()
+            batch.release_rest_if_over()

@@ -1,15 +1,18 @@
 """Where Celery's broker is, in kombu's terms, and how long anybody waits for it."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
-
-from celery import Celery
 
 from backends.contact import contact_with
 from backends.redis.connection import SentinelTarget, connect, describe, disconnect, refused
 from backends.redis.refusals import refusal_in
 from pipeline.organism import Organism
+from tasks.batch import STINT_S
+
+if TYPE_CHECKING:
+    # The command line imports this module, and most of its commands need no Celery.
+    from celery import Celery
 
 #: Seconds until a broker that does not answer counts as away.
 TIMEOUT_S = 5.0
@@ -32,7 +35,7 @@ class BrokerWatch:
         app: the organism's.
     """
 
-    def __init__(self, app: Celery, organism: Organism) -> None:
+    def __init__(self, app: "Celery", organism: Organism) -> None:
         self._url = broker_url(organism)
         if organism.celery.broker_url:
             # Its password is left out of this.
@@ -100,7 +103,7 @@ def broker_settings(organism: Organism) -> dict[str, Any]:
 
 def hard_limit_s(timeout_s: float, budget_ms: float) -> int:
     """When Celery kills a process that its own time limits did not stop."""
-    return math.ceil(timeout_s + budget_ms / 1000 + TIMEOUT_S)
+    return math.ceil(timeout_s + STINT_S + budget_ms / 1000 + TIMEOUT_S)
 
 
 def _in_kombus_words(url: str) -> str:

@@ -87,8 +87,19 @@ class Consumer(CelerysConsumer):  # type: ignore[misc]  # celery has no types
                 # Rejected first: a broker that keeps what is unacknowledged would send it again.
                 message.reject_log_error(log, self.connection_errors)
                 raise _refused(exc) from exc
+            self._hand_over()
 
         return on_message
+
+    def _hand_over(self) -> None:
+        """Write to the pool's pipes what waits for that.
+
+        Celery's loop would do so in its next turn, after it has asked the broker for more.
+        """
+        pool = getattr(self.pool, "_pool", None)
+        write = getattr(self.hub, "consolidate_callback", None)
+        if pool is not None and write is not None and getattr(pool, "outbound_buffer", None):
+            write(list(pool._all_inqueues))  # noqa: SLF001 - as Celery's loop calls it
 
     def _refusing(self, loop: Callable[..., None]) -> Callable[..., None]:
         def run(*args: Any) -> None:

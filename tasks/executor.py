@@ -1,7 +1,10 @@
 """Runs handlers on Celery workers: for a pump, and for whoever awaits a single call."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Mapping
 from threading import Event
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from backends.codec import Codec
@@ -19,6 +22,9 @@ from tasks.application import create_app
 from tasks.outcomes import OutcomeReader
 from tasks.publisher import Publisher
 
+if TYPE_CHECKING:
+    from pipeline.spans import Spans
+
 
 class CeleryExecutor:
     """An `Executor` whose workers are anywhere; a pump's hops reach it by the ledger.
@@ -30,7 +36,7 @@ class CeleryExecutor:
     #: The window is the ledger's to keep.
     places = None
 
-    def __init__(self, organism: Organism, codec: Codec) -> None:
+    def __init__(self, organism: Organism, codec: Codec, spans: "Spans | None" = None) -> None:
         if organism.backend.backend_type != "redis":
             raise ConfigError("executor 'celery' needs backend.type: redis")
         self._organism = organism
@@ -38,6 +44,13 @@ class CeleryExecutor:
         self._publisher: Publisher | None = None
         self._reader: OutcomeReader | None = None
         self._stations: dict[str, Station] = {}
+        self._spans = spans
+        self._batch_sizes: Counter[int] = Counter()
+
+    @property
+    def batch_sizes(self) -> Mapping[int, int]:
+        """How many messages were sent, by how many dispatches each carried."""
+        return self._batch_sizes
 
     async def start(self) -> None:
         """Begin to publish."""
@@ -45,7 +58,9 @@ class CeleryExecutor:
             return
         app = await asyncio.to_thread(create_app, self._organism)
         is_stopping = Event()
-        self._publisher = Publisher(app, self._organism, self._ledger(is_stopping), is_stopping)
+        self._publisher = Publisher(
+            app, self._organism, self._ledger(is_stopping), is_stopping, sizes=self._batch_sizes
+        )
         self._publisher.start()
 
     def wake(self) -> None:
@@ -82,6 +97,7 @@ class CeleryExecutor:
             from_id=metadata.from_id,
             payload=call.payload,
             attempt=metadata.attempt,
+            trace=None if self._spans is None else self._spans.current(),
         )
         returned = reader.expect(dispatch_id)
         self._publisher.record(dispatch_id, Dispatch(envelope, station.fingerprint), reader.stream)
@@ -124,4 +140,4 @@ def create_executor(setup: ExecutorSetup) -> CeleryExecutor:
     Raises:
         ConfigError: the organism's backend is not Redis.
     """
-    return CeleryExecutor(setup.organism, setup.codec)
+    return CeleryExecutor(setup.organism, setup.codec, setup.spans)

@@ -27,8 +27,9 @@ class HandlerTask(Task):  # type: ignore[misc]  # celery has no types
     def __init__(self, organism: Organism, listener: str) -> None:
         self.name = task_name(organism, listener)
         self._organism = organism
+        self._listener = listener
 
     def run(self, batch_ids: str) -> None:
         """Run them. What comes of each goes to the ledger, not to Celery."""
         runtime = runtime_of(self.app, self._organism, self.request.hostname)
-        runtime.run(self.name, batch_ids)
+        runtime.run(self.name, self._listener, batch_ids)

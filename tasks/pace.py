@@ -61,11 +61,13 @@ class Pace:
 
     def sizes(self) -> dict[str, int]:
         """For each listener whose runs are short enough to share a message, how many."""
-        sizes = {}
-        for listener, durations in tuple(self._durations.items()):
-            if durations.count >= ENOUGH:
-                # The last one starts before the budget is used up.
-                size = 1 + int(self._budget_s / max(durations.usual_s, 1e-6))
-                if size > 1:
-                    sizes[listener] = min(size, MAX_BATCH)
-        return sizes
+        sizes = {listener: self.size(listener) for listener in tuple(self._durations)}
+        return {listener: size for listener, size in sizes.items() if size > 1}
+
+    def size(self, listener: str) -> int:
+        """How many of its runs may share a message."""
+        durations = self._durations.get(listener)
+        if durations is None or durations.count < ENOUGH:
+            return 1
+        # The last one starts before the budget is used up.
+        return min(MAX_BATCH, 1 + int(self._budget_s / max(durations.usual_s, 1e-6)))

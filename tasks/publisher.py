@@ -2,22 +2,22 @@
 
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from threading import Event, Thread
 from typing import Any
-from uuid import uuid4
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 
 from backends.contact import pause_s
-from backends.errors import BackendUnavailableError
+from backends.errors import BackendError, BackendUnavailableError
 from backends.redis.ledger import Batch, LedgerClient, ids_in
 from backends.redis.records import Dispatch
 from pipeline.organism import Organism
 from pipeline.roster import name_of
-from tasks.broker import TIMEOUT_S, BrokerWatch, hard_limit_s
+from tasks.broker import TIMEOUT_S, BrokerWatch
+from tasks.carriers import Carriers
 from tasks.events import GATHERING_S, EventWriter, Fields, sent_event
 from tasks.full_broker import publish_though_full
 from tasks.names import task_name
@@ -36,29 +36,32 @@ class Publisher:
         app: the organism's application.
         ledger: used by the publisher's thread alone, and closed by it.
         is_stopping: set by `stop`; ends *ledger*'s waiting too.
+        sizes: counts the messages sent, by how many dispatches each carried.
     """
 
     def __init__(
-        self, app: Celery, organism: Organism, ledger: LedgerClient, is_stopping: Event
+        self,
+        app: Celery,
+        organism: Organism,
+        ledger: LedgerClient,
+        is_stopping: Event,
+        *,
+        sizes: Counter[int],
     ) -> None:
         self._app = app
         self._organism = organism
         self._ledger = ledger
         self._is_stopping = is_stopping
         self._watch = BrokerWatch(app, organism)
-        self._limits = {
-            listener.name: hard_limit_s(listener.timeout_s, organism.celery.batch_budget_ms)
-            for listener in organism.listeners
-            if listener.timeout_s is not None
-        }
         #: What is known of the handlers' durations.
         self.pace = Pace(organism.celery.batch_budget_ms / 1000)
         self._queue = organism.celery.queue
         self._connection: Any = None
-        self._producer: Any = None
+        self._carriers: Carriers | None = None
         self._events: Any = None
         self._unrecorded: deque[tuple[str, str, Dispatch, str]] = deque()
         self._is_in_doubt = False
+        self._sizes = sizes
         #: What monitors have not been told, and when they last were.
         self._untold: list[Fields] = []
         self._told_at = 0.0
@@ -150,15 +153,21 @@ class Publisher:
         return True
 
     def _send_all(self, batches: Sequence[Batch]) -> bool:
-        for index, batch in enumerate(batches):
-            started = time.monotonic()
-            try:
-                self._untold += self._send(batch)
-            except self._errors() as exc:
-                self._lost(exc, started)
-                self._ledger.put_back(batches[index:])
-                return False
-            self._watch.contact.answered(since=started)
+        started = time.monotonic()
+        try:
+            if self._carriers is None:
+                self._carriers = self._connect()
+            self._carriers.send(batches)
+        except self._errors() as exc:
+            self._lost(exc, started)
+            # What was sent all the same is a copy, or was claimed.
+            self._ledger.put_back(batches)
+            return False
+        self._watch.contact.answered(since=started)
+        for batch in batches:
+            name, members = task_name(self._organism, batch.listener), ids_in(batch.ids)
+            self._sizes[len(members)] += 1
+            self._untold += [sent_event(each, name, self._queue) for each in members]
         return True
 
     def _tell(self) -> None:
@@ -175,42 +184,22 @@ class Publisher:
         self._watch.lost(reason, since=since)
         self._disconnect()
 
-    def _send(self, batch: Batch) -> list[Fields]:
-        """Publish a batch; what there is to tell of it."""
-        if self._producer is None:
-            self._connect()
-        name = task_name(self._organism, batch.listener)
-        members = ids_in(batch.ids)
-        message = self._app.amqp.create_task_message(
-            # One that travels alone can be found, and revoked, by its own id.
-            batch.ids if len(members) == 1 else uuid4().hex,
-            name,
-            args=(batch.ids,),
-            argsrepr="()",
-            kwargsrepr="{}",
-            ignore_result=True,
-            time_limit=self._limits.get(batch.listener),
-        )
-        events = [sent_event(each, name, self._queue) for each in members]
-        self._app.amqp.send_task_message(
-            self._producer, name, message, retry=False, confirm_timeout=TIMEOUT_S
-        )
-        return events
-
-    def _connect(self) -> None:
+    def _connect(self) -> Carriers:
         self._connection = self._app.connection_for_write()
         self._connection.ensure_connection(
             max_retries=1, timeout=TIMEOUT_S, reraise_as_library_errors=False
         )
         publish_though_full(self._connection.default_channel)
-        self._producer = self._app.amqp.Producer(self._connection)
         self._events = EventWriter(self._app, self._connection)
+        return Carriers(self._app, self._organism, self._connection)
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
-        self._producer = self._events = None
+        carriers, self._carriers, self._events = self._carriers, None, None
         if connection is not None:
             try:
+                if carriers is not None:
+                    carriers.close()
                 connection.close()
             except Exception as exc:  # noqa: BLE001 - it is gone, one way or another
                 log.debug("broker connection not closed", extra={"reason": exc})
@@ -218,6 +207,6 @@ class Publisher:
     def _errors(self) -> tuple[type[BaseException], ...]:
         """What is raised when the broker can't be reached; partly its own library's."""
         if self._connection is None:
-            return OperationalError, OSError
+            return OperationalError, OSError, BackendError
         own = (*self._connection.connection_errors, *self._connection.channel_errors)
-        return OperationalError, OSError, *own
+        return OperationalError, OSError, BackendError, *own

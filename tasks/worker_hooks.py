@@ -6,9 +6,13 @@ from celery import Celery, signals
 from kombu.exceptions import KombuError
 from kombu.transport.virtual import Channel
 
+from pipeline.errors import ConfigError
 from pipeline.organism import Organism
+from pipeline.tracing import check_environment, export_traces, flush
+from tasks.forking import prepare_to_fork
 from tasks.full_broker import consume_though_full
 from tasks.lifeline import Lifeline
+from tasks.metrics import WorkerMetrics
 from tasks.runtime import close_runtime, runtime_of
 from tasks.supervision import Supervisor
 
@@ -16,9 +20,9 @@ from tasks.supervision import Supervisor
 POOLS = ("prefork", "solo")
 
 
-def supervise(app: Celery, organism: Organism) -> None:
-    """Have every worker of *app* that starts in this process supervised."""
-    hooks = _Hooks(app, organism)
+def supervise(app: Celery, organism: Organism, metrics: WorkerMetrics | None = None) -> None:
+    """Have every worker of *app* that starts in this process supervised, and show *metrics*."""
+    hooks = _Hooks(app, organism, metrics)
     signals.worker_init.connect(hooks.on_init, weak=False)
     signals.worker_ready.connect(hooks.on_ready, weak=False)
     signals.worker_process_init.connect(hooks.on_process, weak=False)
@@ -30,9 +34,10 @@ def supervise(app: Celery, organism: Organism) -> None:
 
 
 class _Hooks:
-    def __init__(self, app: Celery, organism: Organism) -> None:
+    def __init__(self, app: Celery, organism: Organism, metrics: WorkerMetrics | None) -> None:
         self._app = app
         self._organism = organism
+        self._metrics = metrics
         self._node = ""
         self._lifeline = Lifeline()
         self._supervisor: Supervisor | None = None
@@ -45,6 +50,10 @@ class _Hooks:
                 f"a worker's pool must be {' or '.join(POOLS)}, not {pool}: in no other can"
                 " a death be noticed, or a handler be stopped in time"
             )
+        try:
+            check_environment()
+        except ConfigError as exc:
+            raise SystemExit(str(exc)) from exc
         # Kombu would put back what is unacknowledged whenever it closes a connection. The ledger
         # does that by itself; and over a connection that is gone it ends the worker: with an
         # AttributeError in kombu 5.7's Channel.conn_or_acquire.
@@ -54,6 +63,9 @@ class _Hooks:
         self._node = sender.hostname
         self._supervisor = Supervisor(self._app, self._organism, self._node)
         self._supervisor.knock()
+        if self._metrics is not None:
+            self._metrics.open(self._supervisor)
+        prepare_to_fork()
 
     def on_ready(self, sender: Any, **_: Any) -> None:
         """In the main process, when it begins to take messages."""
@@ -63,11 +75,16 @@ class _Hooks:
     def on_process(self, **_: Any) -> None:
         """In each process of the pool, before its first task."""
         self._lifeline.follow()
+        # Here, not before the fork: what sends spans is a thread.
+        export_traces(self._organism.name)
+        if self._metrics is not None:
+            self._metrics.forget()
         runtime_of(self._app, self._organism, self._node)
 
     def on_process_end(self, **_: Any) -> None:
         """In each process of the pool, after its last task."""
         close_runtime()
+        flush()
 
     def on_failure(self, **_: Any) -> None:
         """A task failed; in the main process, because its process died."""
@@ -88,6 +105,9 @@ class _Hooks:
         """The worker's pool has ended."""
         # With the pool `solo` this process is the one that ran them.
         close_runtime()
+        flush()
+        if self._metrics is not None:
+            self._metrics.stop()
         supervisor, self._supervisor = self._supervisor, None
         if supervisor is not None:
             supervisor.stop()

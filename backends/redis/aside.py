@@ -3,15 +3,21 @@
 import asyncio
 import heapq
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 
-class Command(NamedTuple):
-    """One command of a turn, and who awaits its reply."""
+class Command(msgspec.Struct, gc=False, order=True):
+    """One command of a turn, and who awaits its reply.
+
+    Thousands may wait, so the garbage collector is kept from them.
+    """
 
     #: In the order in which they came up.
     number: int
     name: str
+    #: A tuple of texts, bytes and numbers.
     arguments: Sequence[Any]
     reply: "asyncio.Future[Any]"
 

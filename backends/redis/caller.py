@@ -13,8 +13,8 @@ from typing import Any
 import hiredis
 import redis
 
-from backends.redis.connection import describe, translated
-from backends.redis.scripts import script_text
+from backends.redis.connection import describe, speaks_for_a_replica, translated
+from backends.redis.scripts import script_digest, script_text
 
 #: Seconds a connection may have been idle without being asked whether it still stands.
 FRESH_S = 1.0
@@ -35,8 +35,7 @@ class Caller:
         self.where = describe(client)
         self._client: Any = client
         self._head = tuple(head)
-        self._texts = {name: script_text(name) for name in scripts}
-        self._digests: dict[str, str] = {}
+        self._digests = {name: script_digest(name) for name in scripts}
         #: Connections at rest, and since when.
         self._idle: deque[tuple[Any, float]] = deque()
         self._pid = os.getpid()
@@ -49,12 +48,11 @@ class Caller:
             BackendError: it refuses.
         """
         with translated(self.where):
-            digest = self._digests.get(script) or self._load(script)
-            words = ("EVALSHA", digest, 0, *self._head, *arguments)
+            words = ("EVALSHA", self._digests[script], 0, *self._head, *arguments)
             try:
                 return self._exchange(words)
             except redis.exceptions.NoScriptError:
-                self._load(script)
+                self._exchange(("SCRIPT", "LOAD", script_text(script)))
                 return self._exchange(words)
 
     def call(self, *words: Any) -> Any:
@@ -73,26 +71,27 @@ class Caller:
             connection, _ = self._idle.pop()
             pool.release(connection)
 
-    def _load(self, script: str) -> str:
-        digest = self._exchange(("SCRIPT", "LOAD", self._texts[script]))
-        self._digests[script] = digest.decode() if isinstance(digest, bytes) else digest
-        return self._digests[script]
-
     def _exchange(self, words: tuple[Any, ...]) -> Any:
         connection = self._take()
         try:
             connection.send_packed_command([hiredis.pack_command(words)])
             reply = connection.read_response()
-        except redis.ResponseError:
-            self._idle.append((connection, time.monotonic()))
+        except redis.ResponseError as exc:
+            if speaks_for_a_replica(exc):
+                self._drop(connection)
+            else:
+                self._idle.append((connection, time.monotonic()))
             raise
         except BaseException:
             # A reply that is still to come would be taken for the next command's.
-            connection.disconnect()
-            self._client.connection_pool.release(connection)
+            self._drop(connection)
             raise
         self._idle.append((connection, time.monotonic()))
         return reply
+
+    def _drop(self, connection: Any) -> None:
+        connection.disconnect()
+        self._client.connection_pool.release(connection)
 
     def _take(self) -> Any:
         if self._pid != os.getpid():

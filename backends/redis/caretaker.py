@@ -60,6 +60,8 @@ class Caretaker:
         self._on_beat = on_beat
         self._hurry = Event()
         self._is_stopping = False
+        #: When the lease was last renewed (`time.monotonic`).
+        self.renewed_at = 0.0
         self._thread: Thread | None = None
 
     def start(self) -> None:
@@ -103,6 +105,8 @@ class Caretaker:
                 pause_s = self._tick()
             except BackendError as exc:
                 self._contact.lost(exc, since=started)
+                # By now another server may be the primary.
+                self._client.connection_pool.disconnect(inuse_connections=False)
                 pause_s = min(self._terms.beat_s, 1.0)
             except Exception:
                 # The lease is worth more than whatever this was.
@@ -115,6 +119,7 @@ class Caretaker:
         with translated(self._contact.where):
             arguments = (*self._head, "p", self._pump, self._terms.lease_ms)
             _, due_ms, waiting, publishable, lost_news, refused = self._beat(args=arguments)
+            self.renewed_at = started
             publishable += self._take_over()
         hear(self._contact, refused, since=started)
         self._on_beat(Backlog(waiting, publishable, bool(lost_news)))

@@ -42,7 +42,7 @@ def connect(url: str) -> redis.Redis:
     `sentinel://user:password@host:port;sentinel://host2:port/service` takes the
     master's name from its path or from `?master_name=`; a number in the path is the
     database. User, password and socket options are the master's; those of the
-    Sentinels themselves are `sentinel_username` and `sentinel_password`.
+    Sentinels themselves are `sentinel_username` and `sentinel_password`. There is no TLS.
 
     Raises:
         ValueError: the URL can't be read. Its text is not repeated, for its password.
@@ -89,6 +89,13 @@ def disconnect(client: redis.Redis) -> None:
         each.connection_pool.disconnect()
 
 
+async def disconnect_async(client: redis.asyncio.Redis) -> None:
+    """The same for an event loop."""
+    for each in (client, *_sentinels(client)):
+        await each.aclose()
+        await each.connection_pool.disconnect()
+
+
 def describe(client: AnyRedis) -> str:
     """Where *client* connects, in words without user or password."""
     pool: Any = client.connection_pool
@@ -96,6 +103,14 @@ def describe(client: AnyRedis) -> str:
     if sentinels:
         return f"redis master {pool.service_name!r} by sentinel at {', '.join(sentinels)}"
     return f"redis at {_place(client)}"
+
+
+def speaks_for_a_replica(exc: redis.ResponseError) -> bool:
+    """True where another server is the primary by now: the connection leads to the wrong one."""
+    refusal = refusal_in(exc)
+    is_replica = refusal is not None and refusal.code in ("READONLY", "MASTERDOWN")
+    # What was blocked in a primary that has become a replica is let go with this.
+    return is_replica or "UNBLOCKED" in str(exc)
 
 
 @contextmanager
@@ -164,6 +179,8 @@ class SentinelTarget:
         account = f"{accounts[0]}@" if accounts else ""
         last = nodes[-1]
         query = dict(parse_qsl(last.query))
+        if any(option == "ssl" or option.startswith("ssl_") for option in query):
+            raise ValueError("a sentinel URL has no TLS, neither to Sentinels nor to Redis")
         name = query.pop("master_name", "" if last.path[1:].isdecimal() else last.path[1:])
         if not name:
             raise ValueError("a sentinel URL names its master: /name or ?master_name=name")

@@ -7,10 +7,12 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from threading import Event
 from typing import Any, NamedTuple
+
+import msgspec
 
 from backends.codec import Codec
 from backends.contact import contact_with, pause_s
@@ -73,6 +75,8 @@ class LedgerClient:
         self._is_stopping = is_stopping or Event()
         #: Whether `publishable` may have left some that could be published at once.
         self.may_have_more = False
+        #: How many waited to be published when `claim` was last called.
+        self.backlog = 0
         #: Entries of outcomes that are no longer needed.
         self._handed_over: list[bytes] = []
         self._prefix = config.redis_prefix
@@ -122,21 +126,36 @@ class LedgerClient:
         """Take a batch for *owner* (`worker/process`), but what is done or another's."""
         if not ids_in(batch_ids):
             return []
-        records = self._run("claim", owner, self.terms.lease_ms, escape(batch_ids))
-        opened = (
-            (dispatch_id, self._opened(dispatch_id, record) if record else None)
-            for dispatch_id, record in zip(ids_in(batch_ids), records, strict=True)
-        )
-        return [(dispatch_id, dispatch) for dispatch_id, dispatch in opened if dispatch]
+        told = self._run("claim", owner, self.terms.lease_ms, escape(batch_ids))
+        *records, self.backlog = told
+        return self._all_opened(zip(ids_in(batch_ids), records, strict=True))
 
     def complete(self, owner: str, outcomes: Mapping[str, Outcome]) -> list[bool]:
         """Hand in what came of claimed dispatches, by id; false for each that came too late."""
+        accepted, _ = self.go_on(owner, outcomes, "", 0)
+        return accepted
+
+    def go_on(
+        self, owner: str, outcomes: Mapping[str, Outcome], listener: str, wanted: int
+    ) -> tuple[list[bool], list[tuple[str, Dispatch]]]:
+        """`complete`, and take what waits to be published; for a process that then holds nothing.
+
+        Args:
+            listener: of what it takes.
+            wanted: how many at most; it may get fewer, or none.
+        """
         records = [
             part
             for dispatch_id, outcome in outcomes.items()
             for part in (escape(dispatch_id), self._records.outcome(dispatch_id, outcome))
         ]
-        return [bool(each) for each in self._run("complete", owner, *records)]
+        first = (owner, listener, wanted, 0, *records)
+        # What it took without hearing of it must not stay with it.
+        again = (owner, listener, wanted, int(wanted > 0), *records)
+        reply = self._run("complete", *first, again=again)
+        accepted, taken = reply[: len(outcomes)], iter(reply[len(outcomes) :])
+        pairs = ((unescape(raw), record) for raw, record in zip(taken, taken, strict=True))
+        return [bool(each) for each in accepted], self._all_opened(pairs)
 
     def release(self, owner: str, dispatch_ids: Iterable[str], fingerprint: str = "") -> int:
         """Give claimed dispatches back; how many were still held.
@@ -146,6 +165,15 @@ class LedgerClient:
                 could not.
         """
         return int(self._run("release", owner, fingerprint, *map(escape, dispatch_ids)))
+
+    def deaths(self, dispatch_id: str) -> int:
+        """How many processes have died of a dispatch; 0 while Redis is away."""
+        try:
+            with translated(self.contact.where):
+                kept = self._client.hget(f"{self._prefix}l:deaths", escape(dispatch_id))
+            return len(msgspec.msgpack.decode(kept, type=list)) if kept else 0
+        except (BackendUnavailableError, msgspec.MsgspecError):
+            return 0
 
     def beat(self, worker: str, advert: Mapping[str, str | int]) -> None:
         """Renew a worker's lease; *advert* is what it tells of itself.
@@ -164,12 +192,35 @@ class LedgerClient:
         Raises:
             BackendUnavailableError: Redis does not answer.
         """
-        with translated(self.contact.where):
-            owners = self._client.hvals(f"{self._prefix}l:claims")
+        return set(self.claims_of(worker))
+
+    def claims_of(self, worker: str) -> dict[int, list[bytes]]:
+        """What each process of *worker* holds, as Redis has the ids.
+
+        Raises:
+            BackendUnavailableError: Redis does not answer.
+        """
+        with self._asking():
+            claims = self._client.hgetall(f"{self._prefix}l:claims")
         mine = f"{worker}/".encode()
-        found = {owner.removeprefix(mine) for owner in owners if owner.startswith(mine)}
-        # What is none of ours must not keep us from looking after our own.
-        return {int(process) for process in found if _PROCESS.fullmatch(process)}
+        found: dict[int, list[bytes]] = {}
+        for dispatch_id, owner in claims.items():
+            process = owner.removeprefix(mine)
+            # What is none of ours must not keep us from looking after our own.
+            if owner.startswith(mine) and _PROCESS.fullmatch(process):
+                found.setdefault(int(process), []).append(dispatch_id)
+        return found
+
+    def disclaim(self, worker: str, process: int, claims: Iterable[bytes]) -> int:
+        """Give back what a live process does not hold, whatever Redis says; how much that was.
+
+        Args:
+            claims: as `claims_of` has them.
+
+        Raises:
+            BackendUnavailableError: Redis does not answer.
+        """
+        return int(self._caller.run("release", f"{worker}/{process}", "", *claims))
 
     def bury(self, worker: str, dead: Mapping[int, str], *, is_counted: bool = True) -> int:
         """Put back what *dead* processes of a live worker had claimed; how much that was.
@@ -211,7 +262,7 @@ class LedgerClient:
             BackendUnavailableError: Redis does not answer.
         """
         key = f"{self._prefix}s:{name}"
-        with translated(self.contact.where):
+        with self._asking():
             # Not before they are handed over: a reply that is lost must not take them with it.
             if self._handed_over:
                 self._client.xdel(key, *self._handed_over)
@@ -223,13 +274,24 @@ class LedgerClient:
 
     def interrupt(self, name: str) -> None:
         """Let whoever waits for outcomes on a stream go on at once."""
-        with suppress(BackendUnavailableError), translated(self.contact.where):
+        with suppress(BackendUnavailableError), self._asking():
             self._client.xadd(f"{self._prefix}s:{name}", {"n": ""}, nomkstream=True)
 
     def close(self) -> None:
         """Close the connection."""
         self._caller.close()
         disconnect(self._client)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Around what is asked past the caller."""
+        try:
+            with translated(self.contact.where):
+                yield
+        except BackendUnavailableError:
+            # By now another server may be the primary.
+            self._client.connection_pool.disconnect(inuse_connections=False)
+            raise
 
     def _sort_out(self, listener: bytes, joined: bytes) -> None:
         """End what none of ours could be called; its neighbours wait to be published again."""
@@ -248,6 +310,11 @@ class LedgerClient:
             _say_refused(exc)
             return None
 
+    def _all_opened(self, pairs: Iterable[tuple[str, bytes]]) -> list[tuple[str, Dispatch]]:
+        """What was claimed; what there is no record of is left out."""
+        opened = ((id_, self._opened(id_, record) if record else None) for id_, record in pairs)
+        return [(id_, dispatch) for id_, dispatch in opened if dispatch]
+
     def _opened(self, dispatch_id: str, record: bytes) -> Dispatch | None:
         """A dispatch; None where the record is not ours, which ends it."""
         try:
@@ -258,7 +325,8 @@ class LedgerClient:
             self._run("refuse", escape(dispatch_id), raw, MAX_QUARANTINED)
             return None
 
-    def _run(self, name: str, *arguments: Any) -> Any:
+    def _run(self, name: str, *arguments: Any, again: Sequence[Any] | None = None) -> Any:
+        """Run a script; with *again* for its arguments where a reply may have been lost."""
         failures = 0
         while True:
             started = time.monotonic()
@@ -269,6 +337,7 @@ class LedgerClient:
                 self.contact.lost(exc, since=started)
                 if self._is_stopping.wait(pause_s(failures)):
                     raise
+                arguments = arguments if again is None else tuple(again)
             else:
                 self.contact.answered(since=started)
                 return reply

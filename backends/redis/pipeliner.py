@@ -27,6 +27,8 @@ MAX_BATCH = 256
 #: Commands of one script, and arguments beyond which it takes no further one: Redis serves nobody
 #: else meanwhile.
 MAX_TURN, MAX_TURN_ARGUMENTS = 32, 2000
+#: Milliseconds that replicas may take, before what they should have is sent once more.
+WAIT_MS = 1000
 
 
 class Pipeliner:
@@ -40,6 +42,8 @@ class Pipeliner:
         client: not closed here.
         head: what the script gets before the commands.
         on_waiting: told after each turn how many messages wait.
+        replicas: how many must have what the commands wrote before their replies are given;
+            until then they are sent again.
     """
 
     def __init__(
@@ -49,12 +53,14 @@ class Pipeliner:
         *,
         head: Sequence[Any],
         on_waiting: Callable[[int], None],
+        replicas: int = 0,
     ) -> None:
         self._client: Any = client
         self._line = Line(client)
         self._contact = contact
         self._head = tuple(head)
         self._on_waiting = on_waiting
+        self._replicas = replicas
         self._digest = ""
         self._queue: list[Command] = []
         self._numbers = count()
@@ -128,6 +134,8 @@ class Pipeliner:
                 self._contact.answered(since=sent_at)
             else:
                 self._contact.lost(refusal, since=sent_at)
+                # By now another server may be the primary.
+                await self._line.drop()
             failures = 0 if refusal is None or is_refused else failures + 1
             if failures:
                 await asyncio.sleep(pause_s(failures))
@@ -174,12 +182,27 @@ class Pipeliner:
 
     async def _exchange(self, turns: list[list[Command]]) -> list[Any]:
         """The reply to each turn, an error included."""
-        return await self._line.exchange(b"".join(map(self._packed, turns)), len(turns))
+        packed = b"".join(map(self._packed, turns))
+        if not self._replicas:
+            return await self._line.exchange(packed, len(turns))
+        timeout_s = self._line.timeout_s
+        wait_ms = WAIT_MS if timeout_s is None else min(WAIT_MS, int(timeout_s * 500))
+        words: tuple[Any, ...] = ("WAIT", self._replicas, wait_ms)
+        wait: bytes = hiredis.pack_command(words)
+        *replies, reached = await self._line.exchange(packed + wait, len(turns) + 1)
+        if isinstance(reached, Exception):
+            raise reached
+        if reached < self._replicas:
+            raise BackendUnavailableError(
+                f"{self._contact.where} has replicated this to {reached} of {self._replicas}"
+                " (backend.redis_replicas)"
+            )
+        return replies
 
     def _packed(self, turn: list[Command]) -> bytes:
         words: list[Any] = ["EVALSHA", self._digest, 0, *self._head]
-        for _, name, arguments, _ in turn:
-            words += (name, len(arguments), *arguments)
+        for command in turn:
+            words += (command.name, len(command.arguments), *command.arguments)
         packed: bytes = hiredis.pack_command(tuple(words))
         return packed
 
@@ -190,7 +213,8 @@ class Pipeliner:
             waiting, *replies = reply
             self._on_waiting(waiting)
         refusal = None
-        for (*_, awaited), each in zip(turn, replies, strict=True):
+        for command, each in zip(turn, replies, strict=True):
+            awaited = command.reply
             if awaited.done():
                 continue
             if not isinstance(each, Exception):

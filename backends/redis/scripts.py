@@ -1,12 +1,13 @@
 """The Lua scripts: what each is made of, and how one is run."""
 
+import hashlib
 from functools import cache
 from importlib.resources import files
 
 #: Scripts on threads alone, which any `SharedBackend` has.
-OF_THREADS = ("write", "link", "refresh", "delete", "clear", "list", "count")
+OF_THREADS = ("write", "link", "refresh", "delete", "clear", "list", "count", "unfold")
 #: What the mailbox does, as commands that travel together in one script, `turn`.
-COMMANDS = ("open", "settle", "gathered", "recall", "defer", "drop", "dispatch")
+COMMANDS = ("begin", "open", "settle", "gathered", "recall", "defer", "drop", "dispatch")
 #: Scripts on conversations.
 OF_CONVERSATIONS = ("turn", "replay")
 #: Scripts on dispatches, workers and pumps: the ledger.
@@ -24,14 +25,18 @@ OF_LEDGER = (
     "sweep",
     "leave",
 )
-_CONVERSATIONS = ("threads", "conversations", "fields", "messages", "scopes", "lives")
+#: Scripts for those who watch.
+OF_WATCHERS = ("gauge",)
+_THREADS = ("threads", "folded")
+_BUFFERS = (*_THREADS, "buffers")
+_CONVERSATIONS = (*_THREADS, "conversations", "fields", "messages", "scopes", "lives")
 _PARTS = {
-    **dict.fromkeys(OF_THREADS, ("threads",)),
-    **dict.fromkeys(OF_LEDGER, ("threads", "conversations", "ledger")),
-    "write": ("quick", "threads"),
+    **dict.fromkeys(OF_THREADS, _BUFFERS),
+    **dict.fromkeys((*OF_LEDGER, *OF_WATCHERS), (*_THREADS, "conversations", "ledger")),
+    "write": ("quick", *_BUFFERS),
     "turn": (*_CONVERSATIONS, "commands", *COMMANDS),
     "replay": _CONVERSATIONS,
-    "record": ("threads", "conversations", "fields", "messages", "ledger"),
+    "record": (*_THREADS, "conversations", "fields", "messages", "ledger"),
 }
 
 
@@ -40,3 +45,9 @@ def script_text(name: str) -> str:
     """The source of one script, behind what it is built on."""
     folder = files("backends.redis").joinpath("scripts")
     return "\n".join(folder.joinpath(f"{part}.lua").read_text() for part in (*_PARTS[name], name))
+
+
+@cache
+def script_digest(name: str) -> str:
+    """What Redis calls a script by: the SHA-1 of its source."""
+    return hashlib.sha1(script_text(name).encode(), usedforsecurity=False).hexdigest()

@@ -9,8 +9,15 @@ from uuid import uuid4
 
 from pipeline.errors import ConfigError
 from pipeline.imports import hidden_modules
+from pipeline.metrics.endpoint import Address
 from pipeline.organism import Organism
-from tasks.names import EXECUTOR, HEARTBEAT_VARIABLE, VARIABLE
+from tasks.names import (
+    EXECUTOR,
+    HEARTBEAT_VARIABLE,
+    METRICS_HOST_VARIABLE,
+    METRICS_PORT_VARIABLE,
+    VARIABLE,
+)
 
 #: Celery's advice against running as root is about pickle, which no worker of ours accepts.
 _NO_ADVICE = "ignore:You're running the worker with superuser privileges"
@@ -53,9 +60,14 @@ def worker_command(organism: Organism, *, concurrency: int | None, loglevel: str
     return command if concurrency is None else [*command, "-c", str(concurrency)]
 
 
-def worker_environment(file: Path, heartbeat_file: Path | None = None) -> dict[str, str]:
+def worker_environment(
+    file: Path, heartbeat_file: Path | None = None, metrics: Address | None = None
+) -> dict[str, str]:
     """Our environment, with what Celery's command can't be told otherwise."""
     more = {VARIABLE: str(file.absolute())}
     if heartbeat_file is not None:
         more[HEARTBEAT_VARIABLE] = str(heartbeat_file.absolute())
+    if metrics is not None:
+        more[METRICS_HOST_VARIABLE] = metrics.host
+        more[METRICS_PORT_VARIABLE] = str(metrics.port)
     return {**os.environ, **more}

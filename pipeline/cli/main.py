@@ -8,6 +8,7 @@ import click
 
 from backends.errors import BackendError
 from pipeline.cli.check import check
+from pipeline.cli.console.command import console
 from pipeline.cli.dead_letters import dead_letters
 from pipeline.cli.init import init
 from pipeline.cli.interrupts import INTERRUPTED
@@ -33,6 +34,7 @@ COMMANDS: tuple[click.Command, ...] = (
     threads,
     trace,
     dead_letters,
+    console,
     version,
 )
 

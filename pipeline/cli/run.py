@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import click
 
@@ -19,14 +19,17 @@ from pipeline.cli.endpoints import (
 from pipeline.cli.interrupts import INTERRUPTED, Interrupts
 from pipeline.cli.jsonl import PayloadReader
 from pipeline.cli.logs import configure_logging
+from pipeline.cli.metrics import metrics_options, shown, taken
 from pipeline.cli.options import clear_heartbeat, heartbeat_option, load, organism_argument
 from pipeline.cli.reporting import Report, counted, say
 from pipeline.cli.stream import Stream, max_line_bytes
 from pipeline.errors import UnknownListenerError
 from pipeline.heartbeat import loop_heartbeat
+from pipeline.metrics.endpoint import Address, MetricsEndpoint
 from pipeline.organism import Organism
 from pipeline.pump import StreamPump
 from pipeline.roster import Roster
+from pipeline.tracing import exporting_traces
 
 OK, FAILED = 0, 1
 
@@ -42,6 +45,7 @@ MAX_NAMES_LISTED = 10
 @click.option("--json", "as_json", is_flag=True, help="Report errors and the sum as JSON objects.")
 @click.option("-v", "--verbose", is_flag=True, help="Log what happens; show handlers' tracebacks.")
 @heartbeat_option
+@metrics_options
 def run(  # noqa: PLR0913 - one argument an option
     *,
     file: Path,
@@ -51,6 +55,7 @@ def run(  # noqa: PLR0913 - one argument an option
     as_json: bool,
     verbose: bool,
     heartbeat_file: Path | None,
+    metrics: Address | None,
 ) -> int:
     """Run an organism: on lines of JSON, or until it is interrupted.
 
@@ -71,17 +76,26 @@ def run(  # noqa: PLR0913 - one argument an option
         raise click.UsageError("--input, --output and --json need --to")
     configure_logging(is_verbose=verbose, hides_failures=to is not None)
     organism = load(file)
+    click.get_current_context().with_resource(exporting_traces(organism.name))
     clear_heartbeat(heartbeat_file)
+    shows = _Shows(heartbeat_file, taken(metrics))
     if to is None:
-        return _serve(organism, heartbeat_file)
+        return _serve(organism, shows)
     report = Report(as_json=as_json, is_verbose=verbose)
     ends = (source or STANDARD, sink or STANDARD)
-    return _stream(organism, to, ends, report=report, heartbeat_file=heartbeat_file)
+    return _stream(organism, to, ends, report=report, shows=shows)
 
 
-def _serve(organism: Organism, heartbeat_file: Path | None) -> int:
+class _Shows(NamedTuple):
+    """What a process shows of itself while it runs."""
+
+    heartbeat_file: Path | None
+    metrics: MetricsEndpoint | None
+
+
+def _serve(organism: Organism, shows: _Shows) -> int:
     """Run until interrupted."""
-    interrupts = asyncio.run(_in_pump(StreamPump(organism), _Service(organism), heartbeat_file))
+    interrupts = asyncio.run(_in_pump(StreamPump(organism), _Service(organism), shows))
     return OK if interrupts == 1 else INTERRUPTED
 
 
@@ -91,7 +105,7 @@ def _stream(
     ends: tuple[str, str],
     *,
     report: Report,
-    heartbeat_file: Path | None,
+    shows: _Shows,
 ) -> int:
     """Run every line of *ends*' first through the listener *to*, its answer to the second."""
     reader = payload_reader(organism, to, "--to")
@@ -102,7 +116,7 @@ def _stream(
             job = Stream(pump, to, reader=reader, source=lines, sink=answers, report=report)
             if lines.is_terminal:
                 report.note("Type a JSON object a line; Ctrl-D ends.")
-            interrupts = asyncio.run(_in_pump(pump, job, heartbeat_file))
+            interrupts = asyncio.run(_in_pump(pump, job, shows))
     report.finish(is_interrupted=bool(interrupts))
     if interrupts:
         return INTERRUPTED
@@ -176,7 +190,7 @@ class _Service:
         self._interrupted.set()
 
 
-async def _in_pump(pump: StreamPump, work: _Work, heartbeat_file: Path | None) -> int:
+async def _in_pump(pump: StreamPump, work: _Work, shows: _Shows) -> int:
     """Start *pump*, run *work*, shut down; how many times that was interrupted.
 
     The first interrupt drains, or gives up starting; the second cancels everything.
@@ -195,7 +209,11 @@ async def _in_pump(pump: StreamPump, work: _Work, heartbeat_file: Path | None) -
 
     with Interrupts(drain, task.cancel) as interrupts:
         try:
-            async with loop_heartbeat(heartbeat_file) as begin_to_beat, pump:
+            async with (
+                shown(pump, shows.metrics),
+                loop_heartbeat(shows.heartbeat_file) as begin_to_beat,
+                pump,
+            ):
                 has_begun = True
                 begin_to_beat()
                 await work.run()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -22,6 +23,7 @@ from pipeline.errors import HandlerError, NoAnswerError
 from pipeline.organism import Organism
 from pipeline.pump import StreamPump
 from pipeline.stations import codec_of
+from pipeline.tracing import exporting_traces
 
 OK, FAILED = 0, 1
 #: What stands for stdin.
@@ -82,6 +84,7 @@ def send(*, words: tuple[str, ...], option: Path | None, as_json: bool, **asked:
     file, listener, text = _arguments(words, option)
     configure_logging(is_verbose=False, hides_failures=True)
     organism = load(file)
+    click.get_current_context().with_resource(exporting_traces(organism.name))
     is_shared = organism.backend.backend_type == "redis"
     if not is_shared and not asked["wait"]:
         raise click.UsageError("--no-wait needs backend.type: redis; here the message ends with us")
@@ -168,10 +171,10 @@ def _show(sent: Sent, *, as_json: bool, is_verbose: bool) -> None:
         if is_verbose and sent.traceback:
             say(sent.traceback.rstrip())
     else:
-        line = answer_line(sent.answer)
-        if sys.stdout.isatty():
+        line = answer_line(sent.answer).decode().rstrip()
+        if sys.stdout.isatty() and len(line) > shutil.get_terminal_size().columns:
             line = msgspec.json.format(line)
-        click.echo(line.decode().rstrip())
+        click.echo(line)
     if sent.thread and sys.stderr is not None and sys.stderr.isatty():
         say(f"thread {sent.thread}, {sent.seconds:.2f} s")
 

@@ -18,12 +18,14 @@ from rich.text import Text
 
 from backends.redis.connection import connect, describe, disconnect
 from pipeline.cli.fleet import check_fleet, worker_command
+from pipeline.cli.metrics import check_address, metrics_options
 from pipeline.cli.options import load, organism_argument
 from pipeline.cli.parts import COLOURS, Part, Told, end, wait_until
 from pipeline.cli.reporting import counted, say
 from pipeline.cli.servers import RedisAtHand, redis_at_hand
+from pipeline.metrics.endpoint import Address
 from pipeline.organism import Organism
-from tasks.names import VARIABLE
+from tasks.names import METRICS_PORT_VARIABLE, VARIABLE
 
 OK, FAILED = 0, 1
 
@@ -67,8 +69,16 @@ class _BesideCommand(click.Command):
     metavar="N",
     help="Processes of each worker. Default: process_pool.workers, shared out.",
 )
+@metrics_options
 @click.pass_context
-def up(ctx: click.Context, *, file: Path, workers: int, concurrency: int | None) -> int:
+def up(
+    ctx: click.Context,
+    *,
+    file: Path,
+    workers: int,
+    concurrency: int | None,
+    metrics: Address | None,
+) -> int:
     """Run everything an organism needs: Redis, workers, a pump, and Flower if installed.
 
     Redis is the one $REDIS_URL names, else a private server: redis-server or
@@ -81,10 +91,15 @@ def up(ctx: click.Context, *, file: Path, workers: int, concurrency: int | None)
     the exit code is 1; Flower alone may end without the rest. Flower listens on loopback
     and is read-only; $FLOWER_BASIC_AUTH=user:password puts it behind a password.
 
+    --metrics-port is the pump's; it tells of the whole fleet.
+
     With -- COMMAND that runs in the pump's place, $REDIS_URL set, with the terminal to
     itself but for the workers' warnings. When it ends so does the rest, with its exit code.
     """
     command: tuple[str, ...] = ctx.meta.get(COMMAND, ())
+    check_address(metrics)
+    # Of all parts the pump alone has that port.
+    os.environ.pop(METRICS_PORT_VARIABLE, None)
     told = Told()
     with ExitStack() as stack:
         stack.enter_context(told.listening())
@@ -98,7 +113,7 @@ def up(ctx: click.Context, *, file: Path, workers: int, concurrency: int | None)
         share = concurrency or max(1, organism.process_pool.workers // workers)
         parts = list(_workers(organism, workers, share, "warning" if command else "info"))
         if not command:
-            parts += _pump_and_flower(file)
+            parts += _pump_and_flower(file, metrics)
         # What workers do then is for a Redis that ends with them.
         is_worthless = bool(command) and at_hand.folder is not None
         patience_s = IMPATIENCE_S if is_worthless else organism.celery.grace_s + PATIENCE_S
@@ -123,9 +138,13 @@ def _workers(organism: Organism, count: int, concurrency: int, loglevel: str) ->
         yield Part(f"worker-{number}", command)
 
 
-def _pump_and_flower(file: Path) -> Iterator[Part]:
+def _pump_and_flower(file: Path, metrics: Address | None) -> Iterator[Part]:
     python = [sys.executable, "-P", "-m"]
-    yield Part("pump", [*python, "pipeline.cli.main", "run", str(file)])
+    command, link = [*python, "pipeline.cli.main", "run", str(file)], ""
+    if metrics is not None:
+        command += ["--metrics-host", metrics.host, "--metrics-port", str(metrics.port)]
+        link = f"http://{metrics.host}:{metrics.port}/metrics"
+    yield Part("pump", command, link)
     if find_spec("flower") is not None:
         if not os.environ.get("FLOWER_BASIC_AUTH") and not os.environ.get("FLOWER_AUTH"):
             # Without a password it may be looked at and nothing else, whatever else is set.

@@ -8,7 +8,10 @@ from typing import NoReturn
 import click
 
 from pipeline.cli.fleet import check_fleet, worker_command, worker_environment
+from pipeline.cli.metrics import check_address, metrics_options
 from pipeline.cli.options import clear_heartbeat, heartbeat_option, load, organism_argument
+from pipeline.metrics.endpoint import Address
+from pipeline.tracing import check_environment
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -31,8 +34,14 @@ LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
     help="What is logged.",
 )
 @heartbeat_option
+@metrics_options
 def worker(
-    *, file: Path, concurrency: int | None, loglevel: str, heartbeat_file: Path | None
+    *,
+    file: Path,
+    concurrency: int | None,
+    loglevel: str,
+    heartbeat_file: Path | None,
+    metrics: Address | None,
 ) -> NoReturn:
     """Run the organism's cpu_bound handlers, as one Celery worker of its fleet.
 
@@ -46,9 +55,12 @@ def worker(
     """
     organism = load(file)
     check_fleet(organism, file)
+    check_environment()
     clear_heartbeat(heartbeat_file)
+    check_address(metrics)
     command = worker_command(organism, concurrency=concurrency, loglevel=loglevel)
     sys.stdout.flush()
     sys.stderr.flush()
     # The same process: whoever supervises this command supervises the worker.
-    os.execve(command[0], command, worker_environment(file, heartbeat_file))  # noqa: S606 - no shell is wanted
+    environment = worker_environment(file, heartbeat_file, metrics)
+    os.execve(command[0], command, environment)  # noqa: S606 - no shell is wanted

@@ -1,5 +1,6 @@
 """The contract every executor fulfils."""
 
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 from pipeline.worker import Call, Outcome
@@ -38,6 +39,11 @@ class Executor(Protocol):
 @runtime_checkable
 class Dispatcher(Executor, Protocol):
     """An executor whose workers are elsewhere: hops reach it by the mailbox's ledger."""
+
+    @property
+    def batch_sizes(self) -> Mapping[int, int]:
+        """How many messages it has sent to its workers, by how many calls each carried."""
+        ...
 
     def wake(self) -> None:
         """There may be dispatches to publish. Safe from any thread."""

@@ -65,6 +65,14 @@ class TestSend:
         done = fleet.pump("send", "squares", "-", stdin='{"n": 3}')
         assert (done.returncode, done.stdout) == (0, '{"n":5}\n')
 
+    def test_on_a_terminal_a_short_answer_is_a_line_too(self, fleet: Fleet) -> None:
+        """One that is wider than the terminal is indented; its thread is told as well."""
+        send = ("send", "squares", '{"n": 4}')
+        line, thread = on_a_terminal(fleet.folder, *send).splitlines()
+        assert line == '{"n":14}'
+        assert re.fullmatch(r"thread [0-9a-f-]{36}, [\d.]+ s", thread)
+        assert on_a_terminal(fleet.folder, *send, width=7).startswith('{\n  "n": 14\n}\n')
+
     def test_json_tells_the_thread(self, fleet: Fleet) -> None:
         """With which one can go on, or trace."""
         first = fleet.asked("send", "squares", '{"n": 2}')

@@ -166,7 +166,8 @@ def _said(folder: Path, variables: dict[str, Any], *words: str) -> bytes:
 
 def flower_link(up: Command) -> str:
     assert up.says("http://127.0.0.1:"), up.log
-    (line,) = [line for line in up.log.splitlines() if line.startswith("flower ")]
+    lines = [line for line in up.log.splitlines() if line.startswith("flower ")]
+    (line,) = [line for line in lines if "http://" in line]
     return line.split()[-1]
 
 

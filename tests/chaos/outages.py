@@ -105,7 +105,7 @@ def refusals(
             chaos.run(messages, limit_s=limit_s, beside=strike)
             # The end of a refusal is said when it has been quiet for a while.
             eventually(partial(is_said, REFUSING[1]), timeout_s=30.0)
-            return _outage(chaos, REFUSING)
+            return outage_of(chaos, REFUSING)
         finally:
             chaos.close()
 
@@ -205,12 +205,15 @@ def _run(messages: int, url: str, direct_url: str, beside: Beside, limit_s: floa
         chaos = Chaos(organism, seed=1, counter=counter.url, pause_s=None, direct_url=direct_url)
         try:
             chaos.run(messages, limit_s=limit_s, beside=beside)
-            return _outage(chaos, AWAY)
+            return outage_of(chaos)
         finally:
             chaos.close()
 
 
-def _outage(chaos: Chaos, said: tuple[str, str]) -> Outage:
+def outage_of(chaos: Chaos, said: tuple[str, str] = AWAY) -> Outage:
+    """What a run came to, once it is over."""
+    # The end of a refusal is said when it has been quiet for a while.
+    eventually(lambda: len({tuple(_counts(chaos, each)) for each in said}) == 1)
     away, back = (_counts(chaos, each) for each in said)
     return Outage(chaos.report, away, back, chaos.logs())
 

@@ -28,7 +28,7 @@ class Said(NamedTuple):
 
 
 class PumpProcess:
-    """Runs `tests.chaos.pump`, or the like; what it says goes to a queue.
+    """Runs *module*; what it says goes to a queue.
 
     Args:
         organism: the file; the log is written beside it.

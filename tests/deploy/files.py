@@ -20,7 +20,14 @@ DOCKERFILE = DEPLOY / "image" / "Dockerfile"
 #: Compose's own: $$, or a variable with what stands in for it.
 _VARIABLE = re.compile(r"\$(?:(\$)|\{(\w+)(?::(-|\?)([^}]*))?\})")
 #: Enough to start with; none is a secret.
-FILLED = {"REDIS_PASSWORD": "r3d1s", "FLOWER_BASIC_AUTH": "boss:fl0w3r"}
+FILLED = {
+    "REDIS_PUMP_PASSWORD": "pumpr3d1s",
+    "REDIS_WORKER_PASSWORD": "w0rkerr3d1s",
+    "REDIS_MONITOR_PASSWORD": "m0nitorr3d1s",
+    "REDIS_ADMIN_PASSWORD": "adm1nr3d1s",
+    "GRAFANA_PASSWORD": "graf4na",
+    "FLOWER_BASIC_AUTH": "boss:fl0w3r",
+}
 
 
 def need(tool: str, *, is_in_ci: bool = False) -> str:

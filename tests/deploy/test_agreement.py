@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.cli.main import main
 from pipeline.organism_file import load_organism
@@ -26,6 +27,7 @@ from tests.deploy.files import (
     unit,
     variables,
 )
+from tests.deploy.monitoring import PROMETHEUS, scaling_query
 
 ORGANISM = ROOT / "examples" / "stdlib_audit" / "organism.yaml"
 #: Seconds a worker may take to end besides its handlers: asked again after 4 s, twice, and more
@@ -60,12 +62,56 @@ def test_one_heartbeat_file_everywhere() -> None:
     (path,) = re.findall(r"\$\{1:-(\S+)\}", probe)
     for where, words in pump_commands():
         if "kubernetes" in where or "compose" in where:
-            assert words[1:] == ["--heartbeat-file", path], where
+            assert words[1:3] == ["--heartbeat-file", path], where
     assert f'"--heartbeat-file", "{path}"' in DOCKERFILE.read_text()
     for role in ("pump", "worker"):
         assert composed()["services"][role]["tmpfs"][0].startswith(f"{Path(path).parent}:")
         mounts = {each["mountPath"] for each in pod(role)["containers"][0]["volumeMounts"]}
         assert str(Path(path).parent) in mounts
+
+
+def test_one_port_for_metrics() -> None:
+    """Where processes show them Prometheus looks, and may; on a machine of its own each has one."""
+    (job,) = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"]
+    (found,) = job["dns_sd_configs"]
+    assert set(found["names"]) == {"pump", "worker"}
+    for where, words in pump_commands():
+        port = words[words.index("--metrics-port") + 1]
+        if "service" in where:
+            assert port == {"run": "9460", "worker": "946%i"}[words[0]]
+        else:
+            assert int(port) == found["port"], where
+    for role in ("pump", "worker"):
+        (container,) = pod(role)["containers"]
+        assert container["ports"] == [{"name": "metrics", "containerPort": found["port"]}]
+    (policy,) = (each for _, each in manifests() if each["kind"] == "NetworkPolicy")
+    assert [each["ports"][0]["port"] for each in policy["spec"]["ingress"]] == ["metrics"]
+    annotations = [
+        each["spec"]["template"]["metadata"]["annotations"]["prometheus.io/port"]
+        for _, each in manifests()
+        if each["kind"] == "Deployment"
+    ]
+    assert annotations == [str(found["port"])] * 2
+    (job_name,) = {*re.findall(r'job="([^"]+)"', (PROMETHEUS / "alerts.yml").read_text())}
+    assert job["job_name"] == job_name
+
+
+def test_fleets_are_scaled_on_what_waits_and_runs() -> None:
+    """By the organism's own name, as docs/monitoring.md says it."""
+    name = load_organism(ORGANISM).name
+    assert f'organism="{name}"' in scaling_query()
+    assert scaling_query().replace(name, "NAME") in (ROOT / "docs" / "monitoring.md").read_text()
+
+
+def test_each_role_is_a_user_of_its_own() -> None:
+    """In Redis, by `deploy/redis/users.acl`; and the prefix there is the organism's."""
+    users = {"pump": "pump", "worker": "worker", "flower": "monitor"}
+    for service, user in users.items():
+        password = FILLED[f"REDIS_{user.upper()}_PASSWORD"]
+        found = composed()["services"][service]["environment"]["REDIS_URL"]
+        assert found == f"redis://{user}:{password}@redis:6379/0"
+    prefix = load_organism(ORGANISM).backend.redis_prefix
+    assert variables(DEPLOY / ".env.example")["REDIS_PREFIX"] == prefix
 
 
 def test_one_user_everywhere() -> None:
@@ -120,7 +166,10 @@ def test_no_variable_is_missing_or_left_over() -> None:
     asked = set(re.findall(r"\$\{(\w+)", ORGANISM.read_text()))
     given = variables(DEPLOY / "systemd" / "environment.example")
     assert asked <= set(given)
-    assert asked <= set(variables(KUBERNETES / "secret.env.example")) | {"BACKEND", "WORKERS"}
+    for role in ("pump", "worker"):
+        secret = variables(KUBERNETES / f"secret-{role}.env.example")
+        assert asked <= set(secret) | {"BACKEND", "WORKERS"}
+        assert f"//{role}:" in secret["REDIS_URL"]
     assert asked <= set(composed()["services"]["worker"]["environment"])
 
 
@@ -129,7 +178,7 @@ def test_images_are_pinned() -> None:
     images = re.findall(r"image: (\S+)", COMPOSE.read_text())
     images += re.findall(r"ARG BASE=(\S+)", DOCKERFILE.read_text())
     for image in images:
-        assert re.search(r":(local|[0-9][\w.-]*\d[\w.-]*)$", image), image
+        assert re.search(r":(local|v?[0-9][\w.-]*\d[\w.-]*)$", image), image
 
 
 def test_units_are_what_systemd_takes(tmp_path: Path) -> None:

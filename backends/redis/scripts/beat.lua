@@ -8,7 +8,7 @@ local kind, id, lease = arg(), arg(), numeric_arg()
 redis.call('ZADD', ALIVE, integer(now + lease), kind .. ':' .. id)
 redis.call('PEXPIRE', ALIVE, integer(lease * LEASES_KEPT))
 -- Since when somebody has reached us without a break: what lapsed before says nothing.
-local last = tonumber(redis.call('HGET', SERVICE, 'last') or 0)
+local last = tonumber(redis.call('HGET', SERVICE, 'last')) or 0
 if now - last > lease / 2 then
   redis.call('HSET', SERVICE, 'since', integer(now))
 end

@@ -1,5 +1,6 @@
 -- A worker's process is about to run dispatches. ARGV: owner (worker/process), lease in ms, a batch.
--- Returns the record of each, or '' where it is done or somebody else's.
+-- Returns the record of each, or '' where it is done or somebody else's; then how many wait to be
+-- published.
 begin_though_full()
 local owner, lease, joined = arg(), numeric_arg(), arg()
 -- One that has not beaten for long must not hold a claim that nobody would notice.
@@ -7,7 +8,7 @@ redis.call('ZADD', ALIVE, 'NX', integer(now + lease), 'w:' .. worker_of(owner))
 local moment = redis.call('ZSCORE', PUBLISHED, joined)
 if moment then
   redis.call('ZREM', PUBLISHED, joined)
-  if tonumber(moment) > tonumber(redis.call('GET', MARK) or 0) then
+  if tonumber(moment) > (tonumber(redis.call('GET', MARK)) or 0) then
     redis.call('SET', MARK, integer(tonumber(moment)), 'PX', integer(lease * LEASES_KEPT))
   end
 end
@@ -37,4 +38,5 @@ end
 if copies > 0 then
   count('copies', copies)
 end
+records[#records + 1] = redis.call('LLEN', READY)
 return records

@@ -1,11 +1,16 @@
 -- Dispatches were run: each outcome goes where it is awaited, in the step that ends the dispatch.
--- ARGV: owner, then id and outcome of each. Returns 1 for each, or 0 where it came too late.
-local owner = arg()
+-- The process that ran them may go on with others, past the broker, where more wait than have been
+-- published. ARGV: owner, listener and how many of its dispatches it would take, 1 if it asks again
+-- for want of a reply, then id and outcome of each. Returns 1 for each outcome, or 0 where it came
+-- too late, then id and record of each dispatch taken.
+local owner, listener, wanted, is_again = arg(), arg(), numeric_arg(), arg() == '1'
 local ids, outcomes = {}, {}
 while at < #ARGV do
-  ids[#ids + 1], outcomes[#ids + 1] = arg(), arg()
+  ids[#ids + 1], outcomes[#outcomes + 1] = arg(), arg()
 end
-local holders = redis.call('HMGET', CLAIMS, unpack(ids))
+-- Whoever takes one of these looks whether there is more to publish.
+local has_more = redis.call('LLEN', READY) > 0
+local holders = #ids > 0 and redis.call('HMGET', CLAIMS, unpack(ids))
 local found, done = {}, {}
 for i, id in ipairs(ids) do
   if holders[i] == owner then
@@ -18,7 +23,11 @@ end
 if #done > 0 then
   begin_though_full()
   for k, i in ipairs(done) do
-    hand_over(ids[i], 'o', outcomes[i])
+    if has_more then
+      hand_over(ids[i], 'o', outcomes[i], 'r', '1')
+    else
+      hand_over(ids[i], 'o', outcomes[i])
+    end
     done[k] = ids[i]
   end
   finish(done)
@@ -26,5 +35,48 @@ if #done > 0 then
 end
 if #done < #ids then
   count('late_outcomes', #ids - #done)
+end
+
+local function is_free(id, kept, holder)
+  local is_its = kept and not holder and string.match(kept, '^[^\n]*') == listener
+  -- One that was there when a process died runs alone.
+  return is_its and not (has_deaths() and redis.call('HEXISTS', DEATHS, id) == 1)
+end
+
+-- Those at the head of the queue, oldest first, until one is none of the listener's; no more than
+-- leaves as much for every other process.
+local function take()
+  local share = math.ceil(redis.call('LLEN', READY) / math.max(1, live_processes()))
+  local heads = redis.call('LRANGE', READY, 0, math.min(wanted, share) - 1)
+  local kept = redis.call('HMGET', DISPATCHES, unpack(heads))
+  local claimed = redis.call('HMGET', CLAIMS, unpack(heads))
+  local count_taken, is_taken = 0, {}
+  for i, id in ipairs(heads) do
+    if is_taken[id] or not is_free(id, kept[i], claimed[i]) then
+      break
+    end
+    count_taken, is_taken[id] = i, true
+    redis.call('HSET', CLAIMS, id, owner)
+    redis.call('HDEL', PARKED, id)
+    found[#found + 1], found[#found + 2] = id, record_of(kept[i])
+  end
+  redis.call('LTRIM', READY, count_taken, -1)
+end
+
+if is_again then
+  -- It took them, and was not told: whatever it holds still.
+  local claims = redis.call('HGETALL', CLAIMS)
+  for i = 1, #claims, 2 do
+    if claims[i + 1] == owner then
+      local kept = redis.call('HGET', DISPATCHES, claims[i])
+      found[#found + 1], found[#found + 2] = claims[i], kept and record_of(kept) or ''
+    end
+  end
+elseif wanted > 0 and #done == #ids and processes_of(worker_of(owner)) > 0
+  and redis.call('LLEN', READY) > redis.call('ZCARD', PUBLISHED) then
+  if #done == 0 then
+    begin_though_full()
+  end
+  take()
 end
 return found

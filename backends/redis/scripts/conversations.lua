@@ -1,16 +1,16 @@
--- What the mailbox's scripts share, after threads.lua. ARGV: prefix, 0 (what is open does not
+-- What the mailbox's scripts share, after folded.lua. ARGV: prefix, 0 (what is open does not
 -- expire), the real time to live in ms, most conversations kept closed, then each script's own.
 --
--- A conversation is one hash: `o` open root scopes, `s<scope>` an open scope, `r<scope>` a root
--- scope's answer (empty: it ended without one), `g`, `n`, `k` and `a` a scatter, `t<thread>` a
--- thread it wrote to, `m<id>` a message id it was opened by, `h<id>` what came of one message. Hash and
+-- A conversation that is more than its first message is one hash: `o` open root scopes, `s<scope>`
+-- an open scope, `r<scope>` a root scope's answer (empty: it ended without one), `g`, `n`, `k` and
+-- `a` a scatter, `t<thread>` a thread it wrote to, `m<id>` a message id it was opened by, `h<id>` what
+-- came of one message; `x` where there is another thread than its own, an `m` or an `e`. Hash and
 -- threads end together; neither is in an index of threads.
 --
 -- Ending and reopening visit every field. So that they cost a conversation that goes on and on no
 -- more each time, `r` and `h` of one with many move to a second hash as it is reopened: `e` tells so.
 local real_ttl, keep_closed = tonumber(ARGV[3]), tonumber(ARGV[4])
-local INBOX, GROUP = prefix .. 's:inbox', 'pump'
-local OPEN, CLOSED = prefix .. 'i:open', prefix .. 'i:closed'
+local GROUP, CLOSED = 'pump', prefix .. 'i:closed'
 local READY, DELAYED = prefix .. 'l:ready', prefix .. 'i:delayed'
 local DISPATCHES, COUNTS = prefix .. 'l:dispatches', prefix .. 'l:counts'
 -- Ms that a pump may be out of reach and still be told which of its openings had come in.
@@ -77,11 +77,12 @@ end
 local is_persistent = false
 local function deliver(...)
   make_inbox()
-  redis.call('XADD', INBOX, '*', ...)
+  local entry = redis.call('XADD', INBOX, '*', ...)
   if not is_persistent then
     redis.call('PERSIST', INBOX)
     is_persistent = true
   end
+  return entry
 end
 
 -- What no pump or worker has taken yet.

@@ -31,6 +31,26 @@ local function live_workers()
   return found
 end
 
+-- Those of its processes that take work; none once it is about to stop.
+local function processes_of(worker)
+  return tonumber(redis.call('HGET', worker_key(worker), 'p')) or 0
+end
+
+local function live_processes()
+  local found = 0
+  for _, worker in ipairs(live_workers()) do
+    found = found + processes_of(worker)
+  end
+  return found
+end
+
+-- A table that was packed; nothing where somebody else wrote what can't be read, for one record
+-- must not keep the sweep from all others.
+local function unpacked(raw)
+  local is_read, found = pcall(cmsgpack.unpack, raw)
+  return is_read and type(found) == 'table' and found or nil
+end
+
 local function worker_of(owner)
   return string.match(owner, '^([^/]*)')
 end
@@ -64,7 +84,7 @@ end
 
 local function record_of(kept)
   -- Without a line feed it is none of ours; that is for whoever opens it to say.
-  return string.match(kept, '\n(.*)$') or kept
+  return string.sub(kept, (string.find(kept, '\n', 1, true) or 0) + 1)
 end
 
 -- What is mostly empty is asked once.
@@ -118,7 +138,7 @@ local function bury(is_dead, is_culprit, max_attempts)
       local history = {}
       if is_culprit(id, owner) then
         local raw = redis.call('HGET', DEATHS, id)
-        history = raw and cmsgpack.unpack(raw) or {}
+        history = raw and unpacked(raw) or {}
         history[#history + 1] = {owner, integer(now)}
         redis.call('HSET', DEATHS, id, cmsgpack.pack(history))
         some_deaths = 1
@@ -163,6 +183,16 @@ local function bury_worker(worker, is_counted, max_attempts)
   return found + publish_again('+inf')
 end
 
+-- What is about to be another entry leads nowhere any more.
+local function unfold_entry(fields)
+  for i = 1, #fields, 2 do
+    local hash = fields[i] == 'l' and conversation_key(fields[i + 1])
+    if hash then
+      unfold(string.sub(hash, #conversation_hash('') + 1))
+    end
+  end
+end
+
 -- Gives the entries a pump holds to whoever takes next.
 local function bury_pump(pump)
   redis.call('ZREM', ALIVE, 'p:' .. pump)
@@ -176,6 +206,7 @@ local function bury_pump(pump)
     for _, row in ipairs(pending) do
       local entry = redis.call('XRANGE', INBOX, row[1], row[1])[1]
       if entry then
+        unfold_entry(entry[2])
         deliver(unpack(entry[2]))
         found = found + 1
       end

@@ -8,11 +8,7 @@ while at < #ARGV do
   local listener = arg()
   sizes[listener] = numeric_arg()
 end
-local processes = 0
-for _, worker in ipairs(live_workers()) do
-  processes = processes + tonumber(redis.call('HGET', worker_key(worker), 'p') or 0)
-end
-processes = math.max(processes, 1)
+local processes = math.max(live_processes(), 1)
 local room = window * processes - redis.call('ZCARD', PUBLISHED)
 local largest = 1
 for _, size in pairs(sizes) do

@@ -2,7 +2,7 @@
 -- wait for a worker that fits. Returns how many entries and dispatches were moved.
 local lease, max_attempts, no_worker = numeric_arg(), numeric_arg(), numeric_arg()
 begin_though_full()
-local since = tonumber(redis.call('HGET', SERVICE, 'since') or now)
+local since = tonumber(redis.call('HGET', SERVICE, 'since')) or now
 if now - since < lease then
   -- After an outage everybody gets the time to say that they live.
   return 0
@@ -34,7 +34,7 @@ local known, free = {}, {}
 for _, worker in ipairs(live_workers()) do
   known[worker] = true
   -- One that is about to stop takes nothing more.
-  free[worker] = tonumber(redis.call('HGET', worker_key(worker), 'p') or 0)
+  free[worker] = processes_of(worker)
 end
 local is_busy = {}
 for _, owner in ipairs(redis.call('HVALS', CLAIMS)) do
@@ -55,18 +55,20 @@ for _, processes in pairs(free) do
   is_any_free = is_any_free or processes > 0
 end
 if not is_any_free then
-  latest = math.min(latest, tonumber(redis.call('GET', MARK) or 0) - 1)
+  latest = math.min(latest, (tonumber(redis.call('GET', MARK)) or 0) - 1)
 end
 moved = moved + publish_again(integer(latest))
 
 local parked = redis.call('HGETALL', PARKED)
 for i = 1, #parked, 2 do
-  local id, wanted = parked[i], cmsgpack.unpack(parked[i + 1])
-  if can_run(wanted[1]) then
+  local id, wanted = parked[i], unpacked(parked[i + 1]) or {}
+  local fingerprint, since_ms = wanted[1], tonumber(wanted[2])
+  if not fingerprint or not since_ms or can_run(fingerprint) then
+    -- What can't be read is judged anew by who claims it.
     redis.call('HDEL', PARKED, id)
     redis.call('LPUSH', READY, id)
     moved = moved + 1
-  elseif now - wanted[2] >= no_worker then
+  elseif now - since_ms >= no_worker then
     give_up(id, 'no_worker', '')
   end
 end

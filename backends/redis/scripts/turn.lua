@@ -5,7 +5,7 @@
 tally = {}
 local ahead = at
 while ahead < #ARGV do
-  if ARGV[ahead + 1] == 'open' then
+  if ARGV[ahead + 1] == 'open' or ARGV[ahead + 1] == 'begin' then
     refused = shortage()
     break
   end
@@ -32,6 +32,7 @@ if #acknowledged > 0 then
 end
 publish_recorded()
 for pump, replied in pairs(replied_before) do
+  call_with('ZADD', openings_of(pump), openings[pump])
   redis.call('ZREMRANGEBYSCORE', openings_of(pump), '-inf', '(' .. replied)
   redis.call('PEXPIRE', openings_of(pump), OPENINGS_KEPT)
 end

@@ -102,7 +102,7 @@ def _whole(groups: Sequence[CloneGroup]) -> list[CloneGroup]:
 
 def _weight(group: CloneGroup) -> tuple[int, str, int]:
     first = group.places[0]
-    return -group.lines * (group.count - 1), first.path, first.line
+    return -group.repeated, first.path, first.line
 
 
 def listed(groups: list[CloneGroup]) -> list[CloneGroup]:

@@ -110,8 +110,12 @@ def _places(title: str, head: str, places: Sequence[Place], figure: str) -> str:
 
 
 def _clones(groups: Sequence[CloneGroup], found: int) -> str:
-    rows = ((f"{group.lines:,}", f"{group.count:,}", _members(group)) for group in groups)
-    return _section(f"Largest clone groups, of {found:,}", ("Lines", "Places", "Where"), rows, 2)
+    heads = ("Repeated", "Lines", "Places", "Where")
+    rows = (
+        (f"{group.repeated:,}", f"{group.lines:,}", f"{group.count:,}", _members(group))
+        for group in groups
+    )
+    return _section(f"Largest clone groups, of {found:,}", heads, rows, 3)
 
 
 def _members(group: CloneGroup) -> str:

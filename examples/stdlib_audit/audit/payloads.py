@@ -76,6 +76,11 @@ class CloneGroup:
     count: int
     places: list[Place]
 
+    @property
+    def repeated(self) -> int:
+        """Lines beyond the first place's: by these groups are ranked."""
+        return self.lines * (self.count - 1)
+
 
 @dataclass
 class Skipped:

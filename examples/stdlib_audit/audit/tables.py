@@ -68,13 +68,13 @@ def _places(title: str, head: str, places: Sequence[Place], figure: str) -> Tabl
 
 def _clones(report: Report) -> Table:
     table = _table(f"Largest clone groups, of {report.clones_found:,}")
-    table.add_column("Lines", justify="right")
-    table.add_column("Places", justify="right")
+    for head in ("Repeated", "Lines", "Places"):
+        table.add_column(head, justify="right")
     table.add_column("First of them", overflow="fold")
     for group in report.clone_groups:
         first = group.places[0]
         place = Text(f"{first.path}:{first.line} {first.name}")
-        table.add_row(str(group.lines), str(group.count), place)
+        table.add_row(str(group.repeated), str(group.lines), str(group.count), place)
     return table
 
 

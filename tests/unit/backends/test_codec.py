@@ -85,6 +85,26 @@ def _slot(payload: Any, thread_id: str = "t") -> BufferSlot:
     return BufferSlot(payload, metadata)
 
 
+def test_a_field_with_a_default_may_come_and_one_may_go() -> None:
+    """Old and new code read each other's payloads while a fleet is deployed."""
+
+    @dataclass
+    class Text:
+        words: str
+        tongue: str = "en"
+
+    longer = Text
+
+    @dataclass
+    class Text:  # type: ignore[no-redef] # the same class, a deploy earlier
+        words: str
+
+    old, new = Codec(types=TypeRegistry()), Codec(types=TypeRegistry())
+    written, answer = old.encode(Text("yes")), new.encode(longer("oui", "fr"))
+    assert new.decode(written) == longer("yes", "en")
+    assert old.decode(answer) == Text("oui")
+
+
 def test_a_slot_comes_back_equal() -> None:
     """Nested dataclasses, containers, Optional, Enum, datetime, UUID, Decimal and bytes."""
     slot = _slot(EVERYTHING)
@@ -200,7 +220,7 @@ def test_a_wrong_value_is_refused_when_decoded() -> None:
         codec.decode(typed)
 
 
-@pytest.mark.parametrize("record", [b"", b"\x01", b"\x02\x00abc", b"\x01\x07abc", b"garbage"])
+@pytest.mark.parametrize("record", [b"", b"\x02", b"\x01\x00abc", b"\x02\x07abc", b"garbage"])
 def test_an_unknown_format_version_is_a_clear_error(record: bytes) -> None:
     """Every record starts with a version; an unknown one is refused as such."""
     with pytest.raises(RecordVersionError, match="record"):

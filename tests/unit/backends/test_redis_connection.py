@@ -89,6 +89,7 @@ def test_sentinels_may_have_a_password_of_their_own() -> None:
     [
         ("http://example.org", "scheme"),
         ("sentinel://one/0", "master_name"),
+        ("sentinel://one/main?ssl=true&ssl_ca_certs=ca.pem", "no TLS"),
         ("redis://me:s3/cret@example.org", "percent-encode"),
         ("redis://example.org/0?socket_timeout=soon", "socket_timeout"),
         ("redis://exa..mple:1/0", "label empty"),

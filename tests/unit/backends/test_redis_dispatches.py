@@ -83,6 +83,30 @@ def test_what_the_broker_lost_comes_again_while_others_run(
     assert ("lost" in again) is is_again
 
 
+@pytest.mark.parametrize("nonsense", [b"\xc1", b"\x00", b"\x80", b"\x81\xa1x\x01"])
+def test_nonsense_among_what_waits_keeps_the_sweep_from_nobody(
+    ledger: LedgerClient, config: BackendConfig, redis_client: redis.Redis, nonsense: bytes
+) -> None:
+    """What was parked comes to workers again, and who died with it has died once."""
+    ledger.beat("dead", {"p": 1})
+    for name in ("parked", "held"):
+        ledger.record(name, "a", DISPATCH, "")
+    parked, held = ledger.publishable(9, 9, {})
+    ledger.claim("misfit/1", parked.ids)
+    ledger.release("misfit/1", ["parked"], "fa")
+    ledger.claim("dead/1", held.ids)
+    redis_client.hset(f"{config.redis_prefix}l:parked", "parked", nonsense)
+    redis_client.hset(f"{config.redis_prefix}l:deaths", "held", nonsense)
+    for key, field in (("l:service", "last"), ("w:odd", "p")):
+        redis_client.hset(f"{config.redis_prefix}{key}", field, nonsense)
+    redis_client.zadd(f"{config.redis_prefix}i:alive", {"w:dead": 1, "w:odd": 10**15})
+    redis_client.set(f"{config.redis_prefix}l:mark", nonsense)
+    sweep(redis_client, config, no_worker_ms=0)
+    ledger.beat("next", {"p": 2})
+    again = {batch.ids for batch in ledger.publishable(9, 9, {})}
+    assert again == {"parked", "held"}
+
+
 def test_an_outcome_makes_the_inbox_with_its_group(
     ledger: LedgerClient, config: BackendConfig, redis_client: redis.Redis
 ) -> None:

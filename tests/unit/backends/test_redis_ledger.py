@@ -208,6 +208,38 @@ class LedgerMachine(RuleBasedStateMachine):
             if is_in:
                 self.model.end(each, "o")
 
+    @rule(owner=owners, listener=listeners, wanted=st.integers(1, 3))
+    def go_on(self, owner: str, listener: str, wanted: int) -> None:
+        """A process is done with all it holds, and takes what waits."""
+        held = [each for each, holder in self.model.claims.items() if holder == owner]
+        worker = owner.partition("/")[0]
+        ready = self.client.lrange(self.key("l:ready"), 0, -1)
+        accepted, taken = self.ledger.go_on(
+            owner, {each: outcome() for each in held}, listener, wanted
+        )
+        assert accepted == [True] * len(held)
+        for each in held:
+            self.model.end(each, "o")
+        expected: list[str] = []
+        if self.model.processes.get(worker) and len(ready) > len(self.published()):
+            share = -(-len(ready) // sum(self.model.processes.values()))
+            for each in ready[: min(wanted, share)]:
+                if each in expected or not self.is_free(each, listener):
+                    break
+                expected.append(each)
+        assert taken == [(each, dispatch_to(listener)) for each in expected]
+        for each in expected:
+            self.model.claims[each] = owner
+            self.model.parked.discard(each)
+
+    def is_free(self, dispatch_id: str, listener: str) -> bool:
+        return (
+            self.model.listener[dispatch_id] == listener
+            and dispatch_id not in self.model.ended
+            and dispatch_id not in self.model.claims
+            and not self.model.deaths[dispatch_id]
+        )
+
     @precondition(lambda self: self.model.claims)
     @rule(owner=owners, is_fit=st.booleans())
     def release(self, owner: str, *, is_fit: bool) -> None:

@@ -90,6 +90,20 @@ def test_a_clone_brings_its_nested_functions_along(tmp_path: Path) -> None:
     assert [group.count for group in report.clone_groups] == [3, 2]
 
 
+def test_clones_show_what_ranks_them(tmp_path: Path) -> None:
+    """Two long copies may come before three short ones: by lines beyond the first place's."""
+    functions = {name: LOOP.format(name=name, arg="xs", constant=1) for name in "abc"}
+    report = tree(tmp_path, **functions, d=_nested("one"), e=_nested("other"))
+    ranks = [group.repeated for group in report.clone_groups]
+    assert ranks == sorted(ranks, reverse=True)
+    out = StringIO()
+    Console(file=out, width=80).print(tables(report))
+    shown = out.getvalue().partition("clone groups")[2]
+    (row,) = [line.split() for line in shown.splitlines() if " a.py:" in line]
+    assert row[:3] == ["44", "11", "5"]
+    assert '<td class="n">44</td>' in page(report, 0.0)
+
+
 def test_small_functions_are_nobodys_clones(tmp_path: Path) -> None:
     """Getters look alike everywhere."""
     getter = "def get(self):\n    return self.x\n"
