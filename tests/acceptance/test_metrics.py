@@ -89,12 +89,13 @@ async def test_a_known_run(watched: Watched) -> None:
         "fleet_late_outcomes_total": 0,
         "fleet_backlog": 0,
         "fleet_conversations": 0,
-        "batch_size_sum": 16,
         "redis_up": 1,
         "build_info": 1,
         "handlers_running": 0,
     }
     assert {name: seen.value(name) for name in expected} == expected
+    # Of the 16 some may have come to a process past the broker.
+    assert 2 <= seen.value("batch_size_sum") <= 16
     of_listener = {
         ("handler_duration_seconds_count", "square"): 15,
         ("handler_duration_seconds_count", "picky"): 1,
