@@ -14,13 +14,13 @@ from tests.soak.handlers import LISTENERS, Load
 #: Bytes of each payload, and of Redis's memory beyond what it has at first: what a pump lets in at
 #: once needs several times that.
 FILLER, ROOM = 8192, 4 * 1024**2
-MANY = 1500
+MANY = 700
 
 
 @pytest.mark.timeout(240)
 def test_a_redis_that_takes_no_writes() -> None:
     """Each process says once what is wrong and what helps, and once that it is over."""
-    outage = refusals(2000, away_s=0.5, gap_s=0.0, limit_s=180)
+    outage = refusals(800, away_s=0.5, gap_s=0.0, limit_s=180)
     report = outage.report
     assert report.is_whole, report
     # Of the second and third the reason is the same; between them it may have been quiet for long.
