@@ -103,8 +103,6 @@ def refusals(
 
         try:
             chaos.run(messages, limit_s=limit_s, beside=strike)
-            # The end of a refusal is said when it has been quiet for a while.
-            eventually(partial(is_said, REFUSING[1]), timeout_s=30.0)
             return outage_of(chaos, REFUSING)
         finally:
             chaos.close()
@@ -212,10 +210,17 @@ def _run(messages: int, url: str, direct_url: str, beside: Beside, limit_s: floa
 
 def outage_of(chaos: Chaos, said: tuple[str, str] = AWAY) -> Outage:
     """What a run came to, once it is over."""
-    # The end of a refusal is said when it has been quiet for a while.
-    eventually(lambda: len({tuple(_counts(chaos, each)) for each in said}) == 1)
+    # The end of a refusal is said when it has been quiet for a while, and an outage's when somebody
+    # asks again.
+    eventually(lambda: all(_is_over(log, said) for log in chaos.logs()), timeout_s=30.0)
     away, back = (_counts(chaos, each) for each in said)
     return Outage(chaos.report, away, back, chaos.logs())
+
+
+def _is_over(log: str, said: tuple[str, str]) -> bool:
+    """What was said last is that it is over, or nothing was."""
+    begin, end = (log.rfind(each) for each in said)
+    return begin <= end
 
 
 def _counts(chaos: Chaos, text: str) -> list[int]:
