@@ -31,7 +31,10 @@ make_inbox()
 if redis.call('XLEN', INBOX) == 0 then
   expire_if_ends(INBOX)
 end
-expire_if_ends(COUNTS)
+if real_ttl > 0 then
+  -- Not between two beats, however soon conversations end.
+  redis.call('PEXPIRE', COUNTS, integer(math.max(real_ttl, 2 * lease)))
+end
 local due = redis.call('ZRANGEBYSCORE', DELAYED, '-inf', integer(now), 'LIMIT', 0, 1000)
 for _, message in ipairs(due) do
   deliver('m', redis.call('HGET', prefix .. 'l:delayed', message))

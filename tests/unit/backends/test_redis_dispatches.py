@@ -107,6 +107,25 @@ def test_nonsense_among_what_waits_keeps_the_sweep_from_nobody(
     assert again == {"parked", "held"}
 
 
+def test_counters_outlive_a_short_time_to_live_while_a_pump_lives(
+    redis_server: RedisServer, redis_prefix: str, redis_client: redis.Redis
+) -> None:
+    """What ends soon after its conversation says nothing of how often things have happened."""
+    config = BackendConfig(
+        "redis", redis_url=redis_server.pump_url, redis_prefix=redis_prefix, redis_ttl=1
+    )
+    ledger = LedgerClient(config, Codec(), TERMS)
+    caretaker = ledger.caretaker("someone", lambda _: None)
+    try:
+        redis_client.hincrby(f"{redis_prefix}l:counts", "completed", 1)
+        caretaker.start()
+        left_ms: Any = redis_client.pttl(f"{redis_prefix}l:counts")
+        assert left_ms > TERMS.lease_ms, "the next beat comes within a lease"
+    finally:
+        caretaker.stop()
+        ledger.close()
+
+
 def test_an_outcome_makes_the_inbox_with_its_group(
     ledger: LedgerClient, config: BackendConfig, redis_client: redis.Redis
 ) -> None:
