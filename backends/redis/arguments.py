@@ -15,7 +15,7 @@ from backends.mailbox import (
 )
 from backends.protocol import SlotRecord
 from backends.redis.keys import escape
-from backends.redis.records import Beginning, Dispatch, Gather, Records
+from backends.redis.records import Dispatch, Gather, Records
 from backends.redis.streams import Fields
 
 Arguments = list[str | bytes | int]
@@ -43,11 +43,16 @@ def dispatch_arguments(records: Records, envelope: Envelope, fingerprint: str) -
     return [escape(dispatch_id), f"{listener}\n".encode() + record]
 
 
-def opening_arguments(
+def opening_command(
     records: Records, opening: Opening, max_slots: int, dispatched: Fingerprints
-) -> Arguments:
-    """An opening, for `open`."""
+) -> tuple[str, Arguments]:
+    """What accepts an opening, and with which arguments."""
     first = opening.envelopes[0]
+    if first.to not in dispatched:
+        beginning = records.beginning(opening)
+        if beginning is not None:
+            chain, slot, tag = beginning
+            return "begin", [escape(first.conversation), escape(chain), slot, tag]
     arguments: Arguments = [
         escape(first.conversation),
         escape(first.scope),
@@ -58,13 +63,7 @@ def opening_arguments(
     ]
     for envelope in opening.envelopes:
         arguments += _sent(records, envelope, dispatched)
-    return arguments
-
-
-def beginning_arguments(beginning: Beginning, conversation: str) -> Arguments:
-    """An opening that its slot tells of, for `begin`."""
-    chain, slot, tag = beginning
-    return [escape(conversation), escape(chain), slot, tag]
+    return "open", arguments
 
 
 def settlement_arguments(

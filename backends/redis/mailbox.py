@@ -31,11 +31,9 @@ from backends.mailbox import (
 )
 from backends.protocol import BackendConfig
 from backends.redis.arguments import (
-    Arguments,
-    beginning_arguments,
     dispatch_arguments,
     key_of,
-    opening_arguments,
+    opening_command,
     settlement_arguments,
 )
 from backends.redis.caretaker import Backlog, Caretaker
@@ -199,7 +197,8 @@ class RedisMailbox:
 
     def _send_opening(self, opening: Opening, number: int) -> Awaitable[list[Any]]:
         """Have it accepted; the reply."""
-        command, arguments = self._command_of(opening)
+        max_slots = self._config.max_slots_per_thread
+        command, arguments = opening_command(self._records, opening, max_slots, self.fingerprints)
         replied = next(iter(self._unreplied))
         return self._scripts.run(command, self.pump, number, replied, *arguments)
 
@@ -221,16 +220,6 @@ class RedisMailbox:
             )
         self._wake_for(opening.envelopes)
         return Opened(first.conversation, first.scope, is_new=bool(rest[0]))
-
-    def _command_of(self, opening: Opening) -> tuple[str, Arguments]:
-        """What accepts it, and with which arguments."""
-        first = opening.envelopes[0]
-        if first.to not in self.fingerprints:
-            beginning = self._records.beginning(opening)
-            if beginning is not None:
-                return "begin", beginning_arguments(beginning, first.conversation)
-        max_slots = self._config.max_slots_per_thread
-        return "open", opening_arguments(self._records, opening, max_slots, self.fingerprints)
 
     async def take(self, limit: int) -> list[Work]:
         """Wait until something can be taken."""
@@ -348,11 +337,7 @@ class RedisMailbox:
         if b"w" in fields:
             self.on_publishable()
             return None
-        work = message_of(self._records, fields)
-        if b"d" in fields and isinstance(work, Envelope):
-            # When it was sent its record leaves out: Redis says when it came.
-            return msgspec.structs.replace(work, sent_at=int(entry.partition(b"-")[0]) / 1000)
-        return work
+        return message_of(self._records, fields, entry)
 
     async def _gathering(self, conversation: str, gather_id: str) -> Gathering | None:
         found = await self._scripts.run("gathered", escape(conversation), escape(gather_id))

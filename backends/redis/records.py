@@ -89,7 +89,7 @@ class Records:
         tag = self._codec.seal(body, "beginning")[: -len(body)]
         return Beginning(chain, data, tag)
 
-    def open_beginning(self, beginning: Beginning) -> Envelope:
+    def open_beginning(self, beginning: Beginning, sent_at: float) -> Envelope:
         """The message behind it."""
         chain, slot, tag = beginning
         if tag or self._codec.signs:
@@ -97,7 +97,7 @@ class Records:
         conversation, from_id, to = chains.first_hops(chain)
         payload = self._codec.slot_payload(slot, conversation)
         ids = conversation, conversation, conversation, chain, conversation
-        return Envelope(*ids, to, from_id, payload, is_from_outside=True)
+        return Envelope(*ids, to, from_id, payload, is_from_outside=True, sent_at=sent_at)
 
     def dispatch(self, dispatch_id: str, dispatch: Dispatch) -> bytes:
         """A dispatch, for the ledger."""

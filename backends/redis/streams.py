@@ -19,15 +19,18 @@ Fields = Mapping[bytes, bytes]
 _histories = msgspec.msgpack.Decoder(list[tuple[str, str]])
 
 
-def message_of(records: Records, fields: Fields) -> Envelope | Returned:
+def message_of(records: Records, fields: Fields, entry: bytes = b"0") -> Envelope | Returned:
     """The message, or the end of a dispatch, that an entry tells of.
+
+    Args:
+        entry: its id; when it came is when a message was sent whose record leaves that out.
 
     Raises:
         CodecError: it is forged, damaged, or of no known kind.
     """
     try:
         if b"d" in fields:
-            return _beginning(records, fields)
+            return _beginning(records, fields, int(entry.partition(b"-")[0]) / 1000)
         if b"m" in fields:
             return records.open_message(fields[b"m"])
         dispatch_id = unescape(fields[b"i"])
@@ -43,10 +46,10 @@ def message_of(records: Records, fields: Fields) -> Envelope | Returned:
     return Returned(dispatch_id, dispatch.envelope, None, None, reason, history)
 
 
-def _beginning(records: Records, fields: Fields) -> Envelope:
-    chain = unescape(fields[b"l"])
+def _beginning(records: Records, fields: Fields, sent_at: float) -> Envelope:
+    beginning = Beginning(unescape(fields[b"l"]), fields[b"d"], fields.get(b"m", b""))
     try:
-        return records.open_beginning(Beginning(chain, fields[b"d"], fields.get(b"m", b"")))
+        return records.open_beginning(beginning, sent_at)
     except ValueError as exc:
         raise CodecError(f"a stream entry begins no conversation: {exc}") from exc
 
