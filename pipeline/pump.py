@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -253,7 +253,7 @@ class StreamPump:
         )
         return (await self._open(opening)).conversation
 
-    def request(
+    async def request(
         self,
         to: str,
         payload: Any,
@@ -261,7 +261,7 @@ class StreamPump:
         timeout_s: float | None = None,
         thread_id: str | None = None,
         message_id: str | None = None,
-    ) -> Coroutine[Any, Any, Any]:
+    ) -> Any:
         """Send a message from outside and wait for the answer's payload.
 
         What `inject` raises, it raises too.
@@ -277,8 +277,10 @@ class StreamPump:
             TimeoutError: *timeout_s* passed.
             PumpStoppedError: the pump was shut down meanwhile.
         """
-        asked = self._ask(to, payload, thread_id, message_id)
-        return asked if timeout_s is None else _within(timeout_s, asked)
+        if timeout_s is None:
+            return await self._ask(to, payload, thread_id, message_id)
+        async with asyncio.timeout(timeout_s):
+            return await self._ask(to, payload, thread_id, message_id)
 
     async def _ask(
         self, to: str, payload: Any, thread_id: str | None, message_id: str | None
@@ -351,8 +353,3 @@ class StreamPump:
     def on_room(self) -> None:
         """There may be room for more."""
         self._door.wake()
-
-
-async def _within(timeout_s: float, asked: Coroutine[Any, Any, Any]) -> Any:
-    async with asyncio.timeout(timeout_s):
-        return await asked

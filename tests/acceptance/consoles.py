@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import os
 import re
-import shutil
 import threading
 import urllib.error
 import urllib.request
@@ -12,16 +10,13 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import urlencode
-
-import pytest
 
 from tests.acceptance.fleets import Command, started
 from tests.fleet import write_organism
 from tests.waiting import eventually
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 #: What must never leave Redis by way of the console.
 SECRET = "planted-7c1d<script>alert(1)</script>"
 SHOWN = "may-be-shown"
@@ -226,10 +221,3 @@ def letter_of(scene: Scene, conversation: str) -> str:
     letters = scene.console.get("letters", limit=200)["rows"]
     (letter,) = (each["id"] for each in letters if each["conversation"] == conversation)
     return str(letter)
-
-
-def no_browser() -> NoReturn:
-    """Skip, or fail where one has to be."""
-    if os.environ.get("CI") == "true":
-        pytest.fail("no chromium here")
-    pytest.skip("no chromium here")

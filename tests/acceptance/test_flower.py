@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import shutil
 import subprocess
 import sys
 import urllib.error
@@ -24,10 +23,9 @@ from pipeline.stations import codec_of
 from tests.conformance import executor_handlers as handlers
 from tests.conformance.executor_handlers import Task
 from tests.fleet import running_worker, write_organism
-from tests.servers import RedisServer, free_port
+from tests.servers import RedisServer, free_port, require_chromium
 from tests.waiting import eventually
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 #: Runs of each handler; the failing one is tried twice.
 RUNS = 40
 
@@ -142,13 +140,9 @@ def _agree(
 
 def _seen(url: str) -> str:
     """What a browser makes of a page."""
-    if CHROMIUM is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("no chromium here")
-        pytest.skip("no chromium here")
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000"]
     done = subprocess.run(
-        [CHROMIUM, *options, "--dump-dom", url],
+        [require_chromium(), *options, "--dump-dom", url],
         capture_output=True,
         text=True,
         timeout=60,

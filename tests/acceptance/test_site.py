@@ -15,7 +15,7 @@ import pipeline
 from docs.hooks.reference import PAGE, reference
 from pipeline.cli.main import main
 from tests.documents import ROOT, Block, Reader, blocks_of
-from tests.servers import free_port, miss, require_redis
+from tests.servers import free_port, require_chromium, require_redis
 
 DOCS = ROOT / "docs"
 #: What one reader follows, page after page, in one folder.
@@ -206,7 +206,7 @@ def test_it_loads_nothing_from_elsewhere(site: Path) -> None:
 
 def test_its_search_needs_no_server(site: Path, tmp_path: Path) -> None:
     """In a browser, from a folder."""
-    browser = shutil.which("chromium") or miss("no chromium here")
+    browser = require_chromium()
     options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
     page = f"{(site / 'index.html').as_uri()}?q=dead+letters"
     done = subprocess.run(

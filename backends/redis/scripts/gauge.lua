@@ -4,15 +4,11 @@
 local has_inbox = redis.call('EXISTS', INBOX) == 1
 local taken = has_inbox and redis.call('XPENDING', INBOX, GROUP)[1] or 0
 local claimed = redis.call('HLEN', CLAIMS)
-local pumps, workers, processes = 0, 0, 0
-for _, member in ipairs(redis.call('ZRANGEBYSCORE', ALIVE, '(' .. integer(now), '+inf', 'LIMIT', 0, 10000)) do
-  if string.sub(member, 1, 2) == 'p:' then
-    pumps = pumps + 1
-  else
-    workers = workers + 1
-    processes = processes + tonumber(redis.call('HGET', worker_key(string.sub(member, 3)), 'p') or 0)
-  end
+local workers, processes = live_workers(), 0
+for _, worker in ipairs(workers) do
+  processes = processes + processes_of(worker)
 end
+local pumps = redis.call('ZCOUNT', ALIVE, '(' .. integer(now), '+inf') - #workers
 local found = {
   redis.call('XLEN', INBOX) - taken,
   taken,
@@ -24,7 +20,7 @@ local found = {
   redis.call('ZCARD', prefix .. 'i:letters'),
   redis.call('LLEN', prefix .. 'l:quarantine'),
   pumps,
-  workers,
+  #workers,
   processes,
 }
 local names = {}
@@ -32,6 +28,6 @@ while at < #ARGV do
   names[#names + 1] = arg()
 end
 for i, value in ipairs(redis.call('HMGET', COUNTS, unpack(names))) do
-  found[#found + 1] = tonumber(value or 0)
+  found[#found + 1] = tonumber(value) or 0
 end
 return found

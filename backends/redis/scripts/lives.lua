@@ -130,7 +130,8 @@ local function index_conversations()
   local opened, ended, ended_rows = {}, {}, {}
   for id, is_still_open in pairs(is_open) do
     local rows = is_still_open and opened or ended_rows
-    rows[#rows + 1], rows[#rows + 2] = type(is_still_open) == 'string' and is_still_open or integer(now), id
+    local place = type(is_still_open) == 'string' and is_still_open
+    rows[#rows + 1], rows[#rows + 2] = place or integer(now), id
     if not is_still_open then
       ended[#ended + 1] = id
     end

@@ -1,8 +1,8 @@
 -- Applies everything one hop did, or nothing. ARGV: pump, entry, conversation, scope, gather (when
 -- it is one that was taken), most slots of a thread, id of the message (when it is one) and its hop,
--- what it begins a conversation with (chain, pump and slot, or '' where it does not), slots; what is sent; scatters, each with its gather, its record, and scope and message of each
--- member; answers; letter id and letter. Returns {'ok', answers dropped, news ...}, {'duplicate'} or
--- {'slots', thread}.
+-- what it begins a conversation with (chain, pump and slot, or '' where it does not), slots; what is
+-- sent; scatters, each with its gather, its record, and scope and message of each member; answers;
+-- letter id and letter. Returns {'ok', answers dropped, news ...}, {'duplicate'} or {'slots', thread}.
 local function scatter(scope)
   local key, record, members = arg(), arg(), numeric_arg()
   set_field('g' .. key, record)

@@ -7,6 +7,7 @@ from backends.mailbox import Hop, Letter
 from backends.redis.survey import AtWork, Brief
 from pipeline.cli.console.faults import Fault
 from pipeline.cli.console.redaction import Summary
+from pipeline.cli.console.sampling import Pace
 from pipeline.cli.threads import state_of
 from pipeline.roster import name_of
 
@@ -248,23 +249,14 @@ def _why(letter: Letter) -> str:
     return "It can't be read, or can't be delivered to a listener."
 
 
-@dataclass(frozen=True)
-class ListenerFacts:
+@dataclass(frozen=True, kw_only=True)
+class ListenerFacts(Pace):
     """A listener, and how its latest runs went."""
 
     name: str
     description: str
     is_cpu_bound: bool
     is_agent: bool
-    #: Runs that have been seen, since when, and how they went.
-    runs: int = 0
-    per_minute: float = 0.0
-    failures: int = 0
-    retries: int = 0
-    median_s: float | None = None
-    p95_s: float | None = None
-    longest_s: float | None = None
-    last: float | None = None
     #: Live workers that run it; None for one that runs on pumps.
     workers: int | None = None
 

@@ -34,6 +34,7 @@ class _Seen(NamedTuple):
 class Pace:
     """How one listener has fared."""
 
+    #: Runs that have been seen, and how they went.
     runs: int = 0
     per_minute: float = 0.0
     failures: int = 0

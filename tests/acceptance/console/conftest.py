@@ -9,8 +9,8 @@ import pytest
 import redis
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.acceptance.consoles import CHROMIUM, Scene, no_browser, running_scene
-from tests.servers import RedisServer
+from tests.acceptance.consoles import Scene, running_scene
+from tests.servers import RedisServer, require_chromium
 
 #: What a browser says by itself when it is not let in, or Redis is away; tests ask for both.
 _REFUSED = re.compile("responded with a status of (401|503)")
@@ -31,10 +31,9 @@ def scene(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Debian's own Chromium, without a window."""
-    if CHROMIUM is None:
-        no_browser()
+    program = require_chromium()
     with sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        opened = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield opened
         opened.close()
 

@@ -20,8 +20,8 @@ from playwright.sync_api import Page, sync_playwright
 from backends.codec import Codec
 from backends.mailbox import Answer, Hop
 from backends.redis.records import Records
-from tests.acceptance.consoles import CHROMIUM, Visitor, running_console, write_asks
-from tests.servers import running_redis
+from tests.acceptance.consoles import Visitor, running_console, write_asks
+from tests.servers import chromium_command, running_redis
 
 OPEN, ENDED, HOPS = 5_000, 5_000, 8
 PREFIX = "many:"
@@ -91,7 +91,7 @@ class Crowd:
 
 def main() -> int:
     """Measure, and print; 1 where there is no browser."""
-    if CHROMIUM is None:
+    if chromium_command() is None:
         print("no chromium here", file=sys.stderr)  # noqa: T201 - a command's output
         return 1
     with tempfile.TemporaryDirectory() as name, running_redis() as server:
@@ -127,7 +127,7 @@ def asked(visitor: Visitor) -> Iterator[str]:
 def seen(visitor: Visitor, crowd: Crowd) -> Iterator[str]:
     """What the page takes."""
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = driver.chromium.launch(executable_path=chromium_command(), args=["--no-sandbox"])
         page = browser.new_page()
         page.add_init_script(_WATCH)
         page.goto(f"{visitor.url}/#token={visitor.token}")
