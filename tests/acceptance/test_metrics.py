@@ -76,7 +76,19 @@ async def test_a_known_run(watched: Watched) -> None:
     assert "killed its worker 1 times" in str(dead)
     await send(watched, *(("square", n) for n in range(5)))
 
-    seen = watched.pump.scrape()
+    seen, works = watched.pump.scrape(), watched.worker.scrape()
+    check_pump(seen)
+    check_worker(works, watched.worker)
+    shown = seen.names | works.names
+    assert asked_names() <= shown
+    families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in shown}
+    assert documented_names() == {name for name in families if name.startswith("celery_pump_")}
+    for each in (seen, works):
+        check_format(each.text)
+
+
+def check_pump(seen: Scrape) -> None:
+    """What the known run is to a pump."""
     expected = {
         "fleet_hops_total": 17,
         "fleet_dispatches_total": 16,
@@ -113,21 +125,16 @@ async def test_a_known_run(watched: Watched) -> None:
     assert 0 < seen.value("queue_wait_seconds_sum", listener="square") < 15 * 30
     assert {labels["organism"] for name, labels, _ in seen.rows if "pump" in name} == {"test"}
 
-    works = watched.worker.scrape()
+
+def check_worker(works: Scrape, worker: Scraped) -> None:
+    """What it is to the worker."""
     assert works.value("worker_runs_total", listener="square", outcome="completed") == 15
     assert works.value("worker_runs_total", outcome="failed") == 0
     assert works.value("worker_process_deaths_total") == 1
     assert works.value("worker_processes") == 1
-    assert _listening(watched.worker.port) == [watched.worker.command.process.pid]
+    assert _listening(worker.port) == [worker.command.process.pid]
     assert works.value("redis_up") == 1
     assert 0 <= works.value("lease_age_seconds") < works.value("lease_duration_seconds")
-
-    shown = seen.names | works.names
-    assert asked_names() <= shown
-    families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in shown}
-    assert documented_names() == {name for name in families if name.startswith("celery_pump_")}
-    for each in (seen, works):
-        check_format(each.text)
 
 
 def check_format(text: str) -> None:

@@ -1,6 +1,5 @@
 """Corners of the ledger that a random walk seldom reaches."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -13,28 +12,10 @@ from backends.mailbox import Envelope
 from backends.redis.ledger import LedgerClient
 from backends.redis.records import Dispatch
 from backends.redis.scripts import script_text
-from backends.terms import Terms
 from tests.servers import RedisServer
+from tests.unit.backends.conftest import TERMS
 
-TERMS = Terms(lease_s=60, max_attempts=2)
 DISPATCH = Dispatch(Envelope("m", "c", "s", "chain", "t", "a", "from", b"payload"), "fa")
-
-
-@pytest.fixture
-def config(redis_server: RedisServer, redis_prefix: str) -> BackendConfig:
-    return BackendConfig(
-        backend_type="redis",
-        redis_url=redis_server.pump_url,
-        redis_prefix=redis_prefix,
-        redis_ttl=60,
-    )
-
-
-@pytest.fixture
-def ledger(config: BackendConfig) -> Iterator[LedgerClient]:
-    ledger = LedgerClient(config, Codec(), TERMS)
-    yield ledger
-    ledger.close()
 
 
 def sweep(client: redis.Redis, config: BackendConfig, *, no_worker_ms: int) -> int:

@@ -11,11 +11,10 @@ from backends.mailbox import Envelope, Hop
 from backends.redis.ledger import LedgerClient
 from backends.redis.records import Dispatch, Outcome
 from backends.redis.scripts import script_digest
-from backends.terms import Terms
 from tests.proxy import Proxy, running_proxy
 from tests.servers import RedisServer
+from tests.unit.backends.conftest import TERMS
 
-TERMS = Terms(lease_s=60, max_attempts=2)
 OWNER = "w/1"
 
 
@@ -26,23 +25,6 @@ def dispatch_to(listener: str) -> Dispatch:
 def outcome() -> Outcome:
     hop = Hop("m", "a", "from", "t", "chain", "T", "host:1", 1, 0.0, 0.0)
     return Outcome(dispatch_to("a").envelope, b"done", hop)
-
-
-@pytest.fixture
-def config(redis_server: RedisServer, redis_prefix: str) -> BackendConfig:
-    return BackendConfig(
-        backend_type="redis",
-        redis_url=redis_server.pump_url,
-        redis_prefix=redis_prefix,
-        redis_ttl=60,
-    )
-
-
-@pytest.fixture
-def ledger(config: BackendConfig) -> Iterator[LedgerClient]:
-    ledger = LedgerClient(config, Codec(), TERMS)
-    yield ledger
-    ledger.close()
 
 
 def holding_one(ledger: LedgerClient, waiting: str, *, processes: int = 1) -> None:
