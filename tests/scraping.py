@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -71,9 +72,9 @@ class Scraped:
     def scrape(self) -> Scrape:
         return scrape(self.port)
 
-    def shows(self, name: str, value: float, *, timeout_s: float = 20.0, **labels: str) -> bool:
+    def shows(self, name: str, value: float, **labels: str) -> bool:
         """True once a metric has this value."""
-        return eventually(lambda: self.scrape().value(name, **labels) == value, timeout_s=timeout_s)
+        return eventually(lambda: self.scrape().value(name, **labels) == value, timeout_s=20.0)
 
 
 #: What a process says once it runs.
@@ -94,7 +95,7 @@ def scraped(
         for kind in kinds:
             port = free_port()
             words = (kind, "organism.yaml", "--metrics-port", str(port))
-            who = {"WHO": variables[kind]} if variables else {}
+            who: dict[str, Any] = {"WHO": variables[kind]} if variables else {}
             processes.append(Scraped(stack.enter_context(started(folder, *words, **who)), port))
         for kind, each in zip(kinds, processes, strict=True):
             assert each.command.says(_READY[kind]), each.command.log
