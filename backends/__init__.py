@@ -4,6 +4,7 @@ from backends.codec import deserialize_slot, serialize_slot
 from backends.errors import (
     BackendClosedError,
     BackendError,
+    BackendRefusingError,
     BackendUnavailableError,
     BufferFullError,
     CodecError,
@@ -22,6 +23,7 @@ __all__ = [
     "BackendClosedError",
     "BackendConfig",
     "BackendError",
+    "BackendRefusingError",
     "BackendUnavailableError",
     "BufferFullError",
     "CodecError",

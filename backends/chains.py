@@ -16,6 +16,8 @@ MEMBER_MARK = "#"
 MARKS = (CONVERSATION_MARK, MEMBER_MARK)
 #: Sets apart the second and later listeners that share a broadcast name: `log~1`.
 COPY_MARK = "~"
+#: Characters of what is no chain that an error repeats.
+_SHOWN_CHARS = 200
 
 #: A hexadecimal digit with its upper two bits set to a UUID's variant, 10.
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
@@ -126,6 +128,23 @@ def initiator_of(chain: str) -> str | None:
         if segment.startswith(CONVERSATION_MARK):
             return unescape_hop(next(segments))
     return None
+
+
+def first_hops(chain: str) -> tuple[str, str, str]:
+    """The conversation whose own *chain* this is, who asked, and whom.
+
+    Raises:
+        ValueError: it is no such chain.
+
+    >>> first_hops("system.demo.@7.external.greeter")
+    ('7', 'external', 'greeter')
+    """
+    before, initiator, target = chain.rsplit(".", 2)
+    marker = before.rpartition(".")[2]
+    if not marker.startswith(CONVERSATION_MARK):
+        raise ValueError(f"{chain[:_SHOWN_CHARS]!r} is no chain of a conversation's own thread")
+    name = marker[1:] if "%" not in marker else unescape_hop(marker[1:])
+    return name, unescape_hop(initiator), unescape_hop(target)
 
 
 def last_hop(chain: str) -> str:

@@ -20,11 +20,13 @@ from backends.slots import BufferSlot, SlotMetadata
 from backends.types import TypeRegistry, name_of
 
 #: Format version, the first byte of every record.
-VERSION = 1
+VERSION = 2
 _UNSIGNED = bytes((VERSION, 0))
 _SIGNED = bytes((VERSION, 1))
 #: 128 bits: forging needs some 2**127 tries (RFC 7693, keyed BLAKE2b).
 TAG_BYTES = 16
+#: What stands before the body of a signed record.
+SIGNED_BYTES = len(_SIGNED) + TAG_BYTES
 _MAX_KEY_BYTES = 64
 
 Format = Literal["msgpack", "pickle"]
@@ -180,7 +182,9 @@ class Codec:
         """
         if len(record) < len(_SIGNED) or record[0] != VERSION:
             found = record[0] if record else "nothing"
-            raise RecordVersionError(f"record format {found} is unknown; this release reads 1")
+            raise RecordVersionError(
+                f"record format {found} is unknown; this release reads {VERSION}"
+            )
         if record[1] not in (0, 1):
             raise RecordVersionError(f"record flags {record[1]} are unknown to this release")
         signed = record[1] == 1
@@ -192,7 +196,7 @@ class Codec:
             )
         if not signed:
             return record[2:]
-        tag, body = record[2 : 2 + TAG_BYTES], record[2 + TAG_BYTES :]
+        tag, body = record[2:SIGNED_BYTES], record[SIGNED_BYTES:]
         if any(hmac.compare_digest(tag, self._tag(key, body, place)) for key in self._keys):
             return body
         raise SignatureError(f"a {place[0] if place else ''} record's signature does not match")
@@ -249,6 +253,28 @@ class Codec:
         )
         return self.seal(_encoder.encode(body), "slot")
 
+    def is_slot_of(self, typed: bytes, record: bytes) -> bool:
+        """True where *record*, a slot that this codec has sealed, holds *typed*."""
+        # Behind the header an array begins, and that with the payload.
+        before = (SIGNED_BYTES if self._keys else len(_UNSIGNED)) + 1
+        return bool(typed) and record.startswith(typed, before)
+
+    def slot_payload(self, record: bytes, thread_id: str) -> bytes:
+        """The typed payload of a slot, and nothing else of it.
+
+        Raises:
+            SignatureError, CodecError: as `open_slot`.
+        """
+        return bytes(self._slot_body(record, thread_id).payload)
+
+    def _slot_body(self, record: bytes, thread_id: str | None) -> _SlotBody:
+        body = decoded(_slot_decoder, self.open(record, "slot"), "a slot")
+        if self.signs and thread_id not in (None, body.thread_id):
+            raise SignatureError(
+                f"a slot of thread {body.thread_id[:_SHOWN_CHARS]!r} stands in thread {thread_id!r}"
+            )
+        return body
+
     def open_slot(
         self, record: bytes, thread_id: str | None = None
     ) -> tuple[SlotMetadata, msgspec.Raw]:
@@ -261,11 +287,7 @@ class Codec:
             SignatureError: as `open`, or signed for another thread than *thread_id*.
             CodecError: as `open`, or the bytes are damaged.
         """
-        body = decoded(_slot_decoder, self.open(record, "slot"), "a slot")
-        if self.signs and thread_id not in (None, body.thread_id):
-            raise SignatureError(
-                f"a slot of thread {body.thread_id[:_SHOWN_CHARS]!r} stands in thread {thread_id!r}"
-            )
+        body = self._slot_body(record, thread_id)
         metadata = SlotMetadata(
             thread_id=body.thread_id,
             from_id=body.from_id,

@@ -7,12 +7,17 @@ from collections.abc import Callable
 from functools import cache
 from threading import Lock
 
+from backends.errors import BackendRefusingError
+
 log = logging.getLogger(__name__)
 
 #: Seconds before the first attempt to reach it again, and the most between two.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 #: Seconds after an outage in which connections may still turn out to be broken.
 SETTLING_S = 2.0
+#: Seconds without a refusal after which writes count as taken again: whoever is refused asks more
+#: often, and a server that is full takes some and refuses others.
+QUIET_S = 3.0
 #: What a connection says that was broken while nobody used it.
 _STALE = re.compile(r"closed|reset by peer|[Bb]roken pipe|[Cc]onnection lost")
 
@@ -23,10 +28,12 @@ class Contact:
     Args:
         where: the server, without secrets.
         kind: what log lines call it.
+        quiet_s: without a refusal, until writes count as taken again.
     """
 
-    def __init__(self, where: str, kind: str = "redis") -> None:
+    def __init__(self, where: str, kind: str = "redis", *, quiet_s: float = QUIET_S) -> None:
         self.where = where
+        self._quiet_s = quiet_s
         self._kind = kind
         self._on_return: list[Callable[[], None]] = []
         self._lock = Lock()
@@ -35,6 +42,10 @@ class Contact:
         self._stale_at = 0.0
         #: Something was sent, and its answer did not come.
         self._has_missed, self._missed_at = False, 0.0
+        #: Why it takes no writes, since when, and when it last said so.
+        self._refusal, self._refusing_since, self._refused_at = "", 0.0, 0.0
+        #: When we last heard that it refuses for another reason, or for none.
+        self._turned_at = 0.0
 
     def subscribe(self, on_return: Callable[[], None]) -> None:
         """Have *on_return* called when the server answers after it did not.
@@ -58,6 +69,9 @@ class Contact:
         Connections that an outage has broken are noticed one by one, some of them long after
         it; they say nothing about now, and are left out.
         """
+        if isinstance(reason, BackendRefusingError):
+            self._refused(str(reason), since)
+            return
         now = time.monotonic()
         with self._lock:
             self._has_missed, self._missed_at = True, now
@@ -75,6 +89,8 @@ class Contact:
 
     def answered(self, *, since: float) -> None:
         """It did answer what was sent at *since*."""
+        if self._refusal:
+            self._permit()
         if not self._has_missed:
             return
         now = time.monotonic()
@@ -93,6 +109,41 @@ class Contact:
                 self._kind,
                 extra={"action": "resume", "where": self.where, "away_s": round(away_s, 1)},
             )
+        self._tell_return()
+
+    def _refused(self, reason: str, since: float) -> None:
+        """It answered what was sent at *since*: that it takes no writes."""
+        now = time.monotonic()
+        with self._lock:
+            is_known = reason == self._refusal
+            if not is_known and since < self._turned_at:
+                # Its answer was on its way when we heard something newer.
+                return
+            self._refused_at = now
+            if not self._refusal:
+                self._refusing_since = now
+            if not is_known:
+                self._refusal, self._turned_at = reason, now
+        if not is_known:
+            # In the text, for whoever shows no fields: somebody has to act.
+            log.warning("%s", reason, extra={"action": "wait", "where": self.where})
+
+    def _permit(self) -> None:
+        """It answered, and it may be a while since it refused anything."""
+        now = time.monotonic()
+        with self._lock:
+            if not self._refusal or now - self._refused_at < self._quiet_s:
+                return
+            self._refusal, self._turned_at = "", now
+            refused_s = now - self._refusing_since
+        log.warning(
+            "%s takes writes again",
+            self.where,
+            extra={"action": "resume", "where": self.where, "refused_s": round(refused_s, 1)},
+        )
+        self._tell_return()
+
+    def _tell_return(self) -> None:
         for on_return in tuple(self._on_return):
             on_return()
 

@@ -16,6 +16,10 @@ class BackendUnavailableError(BackendError):
     """
 
 
+class BackendRefusingError(BackendUnavailableError):
+    """The store answers, and takes no writes for now; the text says why, and what helps."""
+
+
 class BackendClosedError(BackendError):
     """The backend was used after `close`; open a new one."""
 

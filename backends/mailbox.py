@@ -6,7 +6,7 @@ that wait or run, plus one for every member scope still open below it; at zero i
 closed. So the end of a conversation is known, not guessed.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -33,6 +33,8 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False):
     is_from_outside: bool = False
     #: Seconds since the epoch, by its sender's clock; 0 where nobody said.
     sent_at: float = 0.0
+    #: The trace it belongs to; opaque here.
+    trace: bytes | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -40,6 +42,8 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     is_error: bool
     payload: bytes
+    #: Of a scatter's member: the trace of the hop that answered; opaque here.
+    trace: bytes | None = None
 
 
 class Scatter(msgspec.Struct, frozen=True, array_like=True):
@@ -141,8 +145,8 @@ class Opening(msgspec.Struct, frozen=True, gc=False):
     More than one envelope where listeners share the name. All have one scope.
     """
 
-    envelopes: list[Envelope]
-    slots: list[SlotRecord]
+    envelopes: Sequence[Envelope]
+    slots: Sequence[SlotRecord]
     #: Deduplicates: a second opening with the same id joins the first one's scope.
     message_id: str | None = None
 
@@ -184,6 +188,8 @@ class Effects(msgspec.Struct, gc=False):
     closed_conversations: list[str]
     #: Answers nobody waited for any more.
     dropped_answers: int = 0
+    #: Of the closed scopes those whose conversation the store knows nothing of.
+    unknown_scopes: list[str] = []
 
 
 class Mailbox(Protocol):

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Any
 
@@ -98,7 +98,7 @@ class InMemoryBackend:
         """Delete every link."""
         self.store.clear_links()
 
-    def record(self, slots: list[SlotRecord]) -> list[int]:
+    def record(self, slots: Sequence[SlotRecord]) -> list[int]:
         """Append all slots and link their threads, or nothing; their indices."""
         return self.store.record(slots, self._terms)
 

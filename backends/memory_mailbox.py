@@ -162,7 +162,7 @@ class MemoryMailbox:
         if self._wakeup is not None and not self._wakeup.done():
             self._wakeup.set_result(None)
 
-    async def _call(self, action: Callable[[list[T]], object], argument: list[T]) -> None:
+    async def _call(self, action: Callable[[T], object], argument: T) -> None:
         if self._writer is None:
             action(argument)
         else:

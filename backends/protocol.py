@@ -1,6 +1,7 @@
 """The contract every shared backend fulfils, and the settings it is made from."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
@@ -30,6 +31,8 @@ class BackendConfig:
     max_threads: int = 1_000
     #: Ended conversations kept for `trace`; older ones are deleted at once.
     keep_closed: int = 1_000
+    #: Replicas of Redis that must have what a pump wrote before anybody hears of it; 0: none.
+    redis_replicas: int = 0
 
     def __post_init__(self) -> None:
         if self.backend_type not in BACKEND_TYPES:
@@ -40,8 +43,9 @@ class BackendConfig:
         for name in ("max_slots_per_thread", "max_threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
-        if self.keep_closed < 0:
-            raise ValueError(f"keep_closed must be 0 or more, got {self.keep_closed!r}")
+        for name in ("keep_closed", "redis_replicas"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)!r}")
 
 
 @runtime_checkable
@@ -148,8 +152,11 @@ class ConversationStore(Protocol):
     The pump bounds conversations at its door, so `max_threads` does not apply here.
     """
 
-    def record(self, slots: list[SlotRecord]) -> list[int]:
+    def record(self, slots: Sequence[SlotRecord]) -> list[int]:
         """Append all slots and link their threads, or nothing at all; their indices.
+
+        Args:
+            slots: those of one thread name one chain.
 
         Raises:
             BufferFullError: a thread would exceed `max_slots_per_thread`.

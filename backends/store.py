@@ -7,7 +7,7 @@ its own.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
 from threading import Lock
 from typing import NamedTuple
@@ -106,7 +106,7 @@ class MemoryStore:
             self._refresh_with_callers(thread, terms.ttl_s, now, slack=0.0)
             return index
 
-    def record(self, slots: list[SlotRecord], terms: Terms) -> list[int]:
+    def record(self, slots: Sequence[SlotRecord], terms: Terms) -> list[int]:
         """Append all *slots* and link their threads, or nothing; their indices.
 
         Raises:
@@ -271,7 +271,7 @@ class MemoryStore:
                     f"no room for thread {thread_id!r}: max_threads is {max_threads}"
                 )
 
-    def _check_room(self, slots: list[SlotRecord], max_slots: int, now: float) -> None:
+    def _check_room(self, slots: Sequence[SlotRecord], max_slots: int, now: float) -> None:
         lengths: dict[str, int] = {}
         for slot in slots:
             thread_id = slot.thread_id

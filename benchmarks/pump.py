@@ -209,7 +209,7 @@ async def recorded(url: str, messages: int) -> tuple[tuple[Any, ...], list[list[
     def recording(self: Pipeliner, name: str, *arguments: Any) -> Any:
         heads.append(self._head)
         # Both have their conversation behind what tells where they come from.
-        conversation = arguments[{"open": 3, "settle": 2}[name]]
+        conversation = arguments[{"begin": 3, "open": 3, "settle": 2}[name]]
         commands[conversation].append(Command(name, arguments))
         return run(self, name, *arguments)
 

@@ -40,8 +40,8 @@ class HopObserver(Protocol):
         """A message from outside was answered."""
         ...
 
-    def on_scope_closed(self, scope: str) -> None:
-        """Everything a message from outside set off has ended."""
+    def on_scope_closed(self, scope: str, *, is_known: bool) -> None:
+        """Everything a message from outside set off has ended; or the store has lost it."""
         ...
 
     def on_room(self) -> None:
@@ -161,7 +161,7 @@ class Announcer:
         for scope, answer in effects.answered:
             self._observer.on_answer(scope, answer)
         for scope in effects.closed_scopes:
-            self._observer.on_scope_closed(scope)
+            self._observer.on_scope_closed(scope, is_known=scope not in effects.unknown_scopes)
         if effects.closed_conversations:
             self._observer.on_room()
         if effects.dropped_answers:

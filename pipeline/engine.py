@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Container
 from functools import partial
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from backends import create_backend
 from backends.codec import Codec
@@ -26,6 +26,7 @@ from pipeline.settling import Settler
 from pipeline.station import Station
 from pipeline.stations import codec_of, declare_types, instruct
 from pipeline.thread_registry import ThreadRegistry, use_registry
+from pipeline.tracing import spans_of_process
 
 #: How gates of executors are called; the others are agents'.
 _OF_EXECUTOR = "executor "
@@ -49,7 +50,7 @@ class Vitals(NamedTuple):
 class Engine:
     """The parts of one running pump; make it with `start`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument a part
         self,
         organism: Organism,
         codec: Codec,
@@ -57,11 +58,14 @@ class Engine:
         observer: HopObserver,
         *,
         is_client: bool,
+        tracer_provider: Any,
     ) -> None:
         self._organism = organism
         self._is_client = is_client
         self._backend = backend
         self.codec = codec
+        #: What makes spans; None where tracing is off.
+        self.spans = spans_of_process(tracer_provider)
         self.buffer = ContextBuffer(backend, self.codec)
         self.registry = ThreadRegistry(backend)
         self.roster = Roster()
@@ -84,10 +88,11 @@ class Engine:
         self._places: dict[str, Place] = {}
         self._hops = HopRunner(
             self.mailbox,
-            Settler(self.mailbox, self.router, self.announcer, self.codec),
+            Settler(self.mailbox, self.router, self.announcer, self.codec, spans=self.spans),
             self.announcer,
             order=organism.thread_scheduling,
             place_of=self._places.get,
+            spans=self.spans,
         )
         self._executors: dict[str, Executor] = {}
         self._handlers_gate = Gate(organism.limits.max_concurrent_handlers)
@@ -96,12 +101,18 @@ class Engine:
 
     @classmethod
     async def start(
-        cls, organism: Organism, observer: HopObserver, *, is_client: bool = False
+        cls,
+        organism: Organism,
+        observer: HopObserver,
+        *,
+        is_client: bool = False,
+        tracer_provider: Any = None,
     ) -> Self:
         """Open the backend, start the executors, begin to take messages.
 
         Args:
             is_client: start no executor, and take nothing.
+            tracer_provider: as `StreamPump`'s.
 
         Raises:
             ConfigError: a payload class can't travel, or an executor is not installed.
@@ -112,7 +123,14 @@ class Engine:
             raise ConfigError("a pump that is a client needs backend.type: redis")
         codec = codec_of(organism)
         backend = await asyncio.to_thread(create_backend, organism.backend)
-        engine = cls(organism, codec, backend, observer, is_client=is_client)
+        engine = cls(
+            organism,
+            codec,
+            backend,
+            observer,
+            is_client=is_client,
+            tracer_provider=tracer_provider,
+        )
         try:
             for listener in organism.listeners:
                 engine._place(listener)
@@ -188,7 +206,7 @@ class Engine:
 
     def _executor(self, name: str) -> Executor:
         if name not in self._executors:
-            setup = ExecutorSetup(self._organism, self.codec, self._backend.lend)
+            setup = ExecutorSetup(self._organism, self.codec, self._backend.lend, self.spans)
             self._executors[name] = create_executor(name, setup)
         return self._executors[name]
 

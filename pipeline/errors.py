@@ -48,7 +48,7 @@ class PumpStoppedError(PipelineError):
 
 
 class NoAnswerError(PipelineError):
-    """A requested conversation ended and nobody answered."""
+    """A requested conversation ended and nobody answered; or, its text says so, Redis lost it."""
 
 
 class HandlerError(PipelineError):

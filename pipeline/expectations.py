@@ -5,19 +5,27 @@ import asyncio
 from backends.mailbox import Answer, Opened
 from pipeline.errors import NoAnswerError, PumpStoppedError
 
+_UNKNOWN = (
+    "Redis knows nothing of the conversation any more, and nobody heard an answer: it was lost at a"
+    " failover or restart, deleted, or ended and not kept; ask again under the same message_id"
+)
+
 
 class Expectations:
     """Futures by scope. Used from one event loop."""
 
     def __init__(self) -> None:
-        self._waiters: dict[str, list[asyncio.Future[Answer]]] = {}
+        #: The first, or only, of each scope: a list for each would be one object more to keep.
+        self._waiters: dict[str, asyncio.Future[Answer]] = {}
+        self._more: dict[str, list[asyncio.Future[Answer]]] = {}
         self._unfinished: set[str] = set()
         self._joiners: list[asyncio.Future[None]] = []
 
     def expect(self, scope: str) -> asyncio.Future[Answer]:
         """Wait for the first answer of *scope*; `give_up` when done."""
         waiter: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(scope, []).append(waiter)
+        if self._waiters.setdefault(scope, waiter) is not waiter:
+            self._more.setdefault(scope, []).append(waiter)
         return waiter
 
     def recall(self, opened: Opened) -> None:
@@ -29,11 +37,11 @@ class Expectations:
 
     def give_up(self, scope: str, waiter: asyncio.Future[Answer]) -> None:
         """Wait no more."""
-        waiters = self._waiters.get(scope, [])
-        if waiter in waiters:
-            waiters.remove(waiter)
-        if not waiters:
-            self._waiters.pop(scope, None)
+        if scope in self._waiters:
+            left = [each for each in self._pop(scope) if each is not waiter]
+            if left:
+                self._waiters[scope] = left[0]
+                self._more[scope] = left[1:]
         if waiter.done() and not waiter.cancelled():
             waiter.exception()
 
@@ -52,24 +60,28 @@ class Expectations:
 
     def answer(self, scope: str, answer: Answer) -> None:
         """The scope has its answer."""
-        for waiter in self._waiters.pop(scope, ()):
+        for waiter in self._pop(scope):
             if not waiter.done():
                 waiter.set_result(answer)
 
-    def close(self, scope: str) -> None:
-        """The scope has ended; whoever still waits gets no answer."""
-        for waiter in self._waiters.pop(scope, ()):
+    def close(self, scope: str, *, is_known: bool = True) -> None:
+        """The scope has ended; whoever still waits gets no answer.
+
+        Args:
+            is_known: false where the store knows nothing of it any more.
+        """
+        reason = "the conversation ended without an answer" if is_known else _UNKNOWN
+        for waiter in self._pop(scope):
             if not waiter.done():
-                waiter.set_exception(NoAnswerError("the conversation ended without an answer"))
+                waiter.set_exception(NoAnswerError(reason))
         self.finish(scope)
 
     def abandon(self, reason: PumpStoppedError) -> None:
         """Nothing will come any more."""
-        for waiters in self._waiters.values():
-            for waiter in waiters:
+        for scope in list(self._waiters):
+            for waiter in self._pop(scope):
                 if not waiter.done():
                     waiter.set_exception(reason)
-        self._waiters.clear()
         self._unfinished.clear()
         self._release()
 
@@ -79,6 +91,11 @@ class Expectations:
             joiner: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._joiners.append(joiner)
             await joiner
+
+    def _pop(self, scope: str) -> list[asyncio.Future[Answer]]:
+        """Whoever waits for *scope*, the first first; they are forgotten."""
+        first = self._waiters.pop(scope, None)
+        return [] if first is None else [first, *self._more.pop(scope, ())]
 
     def _release(self) -> None:
         joiners, self._joiners = self._joiners, []

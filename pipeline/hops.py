@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar, copy_context
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from backends.cancelling import cancel_all
 from backends.mailbox import Envelope, Ledger, Mailbox, Returned, Work
@@ -17,6 +17,9 @@ from pipeline.roster import name_of
 from pipeline.scheduling import Lane, Order, ReadyQueue
 from pipeline.settling import Run, Settler, logged_faults, outcome_of
 from pipeline.station import Station
+
+if TYPE_CHECKING:
+    from pipeline.spans import Spans
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +49,7 @@ Turn = tuple[Place, Envelope]
 class HopRunner:
     """Keeps every free place busy. Used from one event loop."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument a part
         self,
         mailbox: Mailbox,
         settler: Settler,
@@ -54,11 +57,13 @@ class HopRunner:
         *,
         order: Order,
         place_of: Callable[[str], Place | None],
+        spans: "Spans | None" = None,
     ) -> None:
         self._mailbox = mailbox
         self._settler = settler
         self._announcer = announcer
         self._place_of = place_of
+        self._spans = spans
         self._ready: ReadyQueue[Turn] = ReadyQueue(order)
         self._running: set[asyncio.Task[None]] = set()
         self._feeder: asyncio.Task[None] | None = None
@@ -212,6 +217,7 @@ class HopRunner:
     async def _hop(self, place: Place, envelope: Envelope) -> None:
         station = place.station
         call = station.call(envelope)
+        span = None if self._spans is None else self._spans.enter(envelope)
         try:
             self._announcer.started(envelope)
             try:
@@ -222,10 +228,15 @@ class HopRunner:
                 # Somebody else's executor broke its contract; the caller must not wait for ever.
                 log.exception("executor failed", extra=fields("run", envelope))
                 outcome = call.failed(ErrorCode.WORKER_LOST, f"its executor failed: {exc!r}")
+            if span is not None:
+                envelope = span.finish(outcome)
             await self._settler.conclude(station, envelope, outcome)
         except Exception:
             # A fault of ours, not the handler's: one hop must not take the pump with it.
             log.exception("hop failed", extra=fields("settle", envelope))
+        finally:
+            if span is not None:
+                span.leave()
 
 
 async def _guarded(action: Coroutine[Any, Any, None], envelope: Envelope) -> None:

@@ -156,6 +156,9 @@ BACKEND_META: Mapping[str, Meta] = MappingProxyType(
         "max_slots_per_thread": Meta("Messages one thread may hold.", minimum=1),
         "max_threads": Meta("Conversations open at once.", minimum=1),
         "keep_closed": Meta("Ended conversations kept for `trace`.", minimum=0),
+        "redis_replicas": Meta(
+            "Replicas that must have a write before anybody hears of it.", minimum=0
+        ),
     }
 )
 

@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -39,6 +38,8 @@ class StreamPump:
         organism: listeners and settings; without it an empty one.
         name: what the empty one is called.
         is_client: only sends and awaits: other pumps run the handlers. Needs Redis.
+        tracer_provider: OpenTelemetry's, to trace to; the global one, if a real one is set
+            when the pump starts, without it.
 
     Raises:
         ConfigError: a listener is wrong.
@@ -50,9 +51,11 @@ class StreamPump:
         *,
         name: str = "organism",
         is_client: bool = False,
+        tracer_provider: Any = None,
     ) -> None:
         self.organism = organism if organism is not None else Organism(name)
         self._is_client = is_client
+        self._tracer_provider = tracer_provider
         self._engine: Engine | None = None
         self._added: list[Listener] = []
         #: Whom `subscribe` added.
@@ -175,7 +178,12 @@ class StreamPump:
             listeners = (*self.organism.listeners, *self._added)
             self.organism = replace(self.organism, listeners=listeners)
             self._added.clear()
-            self._engine = await Engine.start(self.organism, self, is_client=self._is_client)
+            self._engine = await Engine.start(
+                self.organism,
+                self,
+                is_client=self._is_client,
+                tracer_provider=self._tracer_provider,
+            )
 
     async def shutdown(self, drain: bool = True, timeout_s: float | None = None) -> None:  # noqa: FBT001, FBT002 - reads well by position
         """Take no more, let running handlers finish, release everything.
@@ -245,7 +253,7 @@ class StreamPump:
         )
         return (await self._open(opening)).conversation
 
-    async def request(
+    def request(
         self,
         to: str,
         payload: Any,
@@ -253,7 +261,7 @@ class StreamPump:
         timeout_s: float | None = None,
         thread_id: str | None = None,
         message_id: str | None = None,
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Send a message from outside and wait for the answer's payload.
 
         What `inject` raises, it raises too.
@@ -269,21 +277,26 @@ class StreamPump:
             TimeoutError: *timeout_s* passed.
             PumpStoppedError: the pump was shut down meanwhile.
         """
+        asked = self._ask(to, payload, thread_id, message_id)
+        return asked if timeout_s is None else _within(timeout_s, asked)
+
+    async def _ask(
+        self, to: str, payload: Any, thread_id: str | None, message_id: str | None
+    ) -> Any:
         engine = self._running()
-        async with asyncio.timeout(timeout_s) if timeout_s is not None else nullcontext():
-            chain = None if thread_id is None else await engine.entrance.known_chain(thread_id, to)
-            opening = engine.entrance.opening(
-                to, payload, EXTERNAL, thread_id=thread_id, chain=chain, message_id=message_id
-            )
-            scope = opening.envelopes[0].scope
-            waiter = self._expectations.expect(scope)
-            try:
-                opened = await self._open(opening)
-                if opened.is_duplicate:
-                    self._expectations.recall(opened)
-                answer = await waiter
-            finally:
-                self._expectations.give_up(scope, waiter)
+        chain = None if thread_id is None else await engine.entrance.known_chain(thread_id, to)
+        opening = engine.entrance.opening(
+            to, payload, EXTERNAL, thread_id=thread_id, chain=chain, message_id=message_id
+        )
+        scope = opening.envelopes[0].scope
+        waiter = self._expectations.expect(scope)
+        try:
+            opened = await self._open(opening)
+            if opened.is_duplicate:
+                self._expectations.recall(opened)
+            answer = await waiter
+        finally:
+            self._expectations.give_up(scope, waiter)
         answered = engine.codec.decode(answer.payload)
         if answer.is_error:
             raise answered.to_exception()
@@ -300,6 +313,9 @@ class StreamPump:
 
     async def _open(self, opening: Opening) -> Opened:
         engine = self._running()
+        if engine.spans is not None and opening.envelopes[0].trace is None:
+            with engine.spans.sending(opening) as traced:
+                return await self._open(traced)
         if not self._door.try_enter():
             if inside_handler.get():
                 raise PumpFullError(
@@ -328,10 +344,15 @@ class StreamPump:
         """A message from outside was answered."""
         self._expectations.answer(scope, answer)
 
-    def on_scope_closed(self, scope: str) -> None:
-        """Everything a message from outside set off has ended."""
-        self._expectations.close(scope)
+    def on_scope_closed(self, scope: str, *, is_known: bool = True) -> None:
+        """Everything a message from outside set off has ended; or the store has lost it."""
+        self._expectations.close(scope, is_known=is_known)
 
     def on_room(self) -> None:
         """There may be room for more."""
         self._door.wake()
+
+
+async def _within(timeout_s: float, asked: Coroutine[Any, Any, Any]) -> Any:
+    async with asyncio.timeout(timeout_s):
+        return await asked

@@ -18,6 +18,7 @@ from pipeline.errors import PayloadTypeError, PipelineError, UnknownListenerErro
 from pipeline.messages import ErrorCode, ErrorMessage
 from pipeline.organism import Limits, Listener
 from pipeline.roster import Roster, check_type, name_of
+from pipeline.trace_context import gathered
 from pipeline.wire import encode_gathered
 from pipeline.worker import Reply
 
@@ -90,7 +91,8 @@ class Router:
             )
             envelopes.append(envelope)
             slots.append(self.slot(envelope, listener))
-        return Opening(envelopes, slots, message_id)
+        # Tuples of such the garbage collector passes over, however many openings wait.
+        return Opening(tuple(envelopes), tuple(slots), message_id)
 
     def plan(self, taken: Envelope, replies: list[Reply]) -> Settlement:
         """What a handler's replies do.
@@ -130,7 +132,12 @@ class Router:
         """
         reply_to = gathering.reply_to
         payload = encode_gathered(self.codec, gathering.answers)
-        envelope = msgspec.structs.replace(reply_to, payload=payload, sent_at=self.clock())
+        now = self.clock()
+        trace = reply_to.trace
+        if trace is not None:
+            answers = (answer.trace for answer in gathering.answers if answer is not None)
+            trace = gathered(trace, answers)
+        envelope = msgspec.structs.replace(reply_to, payload=payload, sent_at=now, trace=trace)
         slot = self.slot(envelope, self.roster.get(envelope.to))
         return Settlement(gathering, [slot], [envelope], [], [])
 
@@ -224,7 +231,8 @@ class _Hop(msgspec.Struct, frozen=True, gc=False):
 
     def _leave(self, chain: str, caller: _Caller, payload: bytes, *, is_error: bool) -> None:
         """Answer the scope: a scatterer, or the outside, which the thread remembers."""
-        self.settlement.answers.append(Answer(is_error, payload))
+        trace = self._taken.trace if caller.is_scatterer else None
+        self.settlement.answers.append(Answer(is_error, payload, trace))
         if not caller.is_scatterer:
             envelope = self._envelope("", caller.id, chain, payload)
             self.settlement.slots.append(self._router.slot(envelope, None))
@@ -266,6 +274,7 @@ class _Hop(msgspec.Struct, frozen=True, gc=False):
                 self._sender,
                 payload,
                 sent_at=self._router.clock(),
+                trace=taken.trace,
             )
             self._send(envelope, listener)
 
@@ -321,6 +330,7 @@ class _Hop(msgspec.Struct, frozen=True, gc=False):
             self._sender if from_id is None else from_id,
             payload,
             sent_at=self._router.clock(),
+            trace=taken.trace,
         )
 
 

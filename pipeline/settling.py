@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Awaitable, Sequence
 from types import TracebackType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import msgpack, structs
 
@@ -28,6 +28,9 @@ from pipeline.roster import name_of
 from pipeline.routing import HopRefusedError, Router
 from pipeline.station import Station, hop_of
 from pipeline.worker import Completed, Outcome
+
+if TYPE_CHECKING:
+    from pipeline.spans import Spans
 
 log = logging.getLogger(__name__)
 
@@ -88,12 +91,19 @@ class Settler:
     """Applies outcomes. Used from one event loop."""
 
     def __init__(
-        self, mailbox: Mailbox, router: Router, announcer: Announcer, codec: Codec
+        self,
+        mailbox: Mailbox,
+        router: Router,
+        announcer: Announcer,
+        codec: Codec,
+        *,
+        spans: "Spans | None" = None,
     ) -> None:
         self._mailbox = mailbox
         self._router = router
         self._announcer = announcer
         self._codec = codec
+        self._spans = spans
 
     async def conclude(self, station: Station, envelope: Envelope, outcome: Outcome) -> None:
         """A handler ran here."""
@@ -104,7 +114,7 @@ class Settler:
                 settlement = self._plan(run, outcome)
                 effects = await self._mailbox.settle(settlement)
             except (HopRefusedError, BackendError) as exc:
-                run = _refused(run, exc)
+                run = self._refused(run, exc)
             else:
                 self._announcer.finished(envelope, outcome.duration_s, hop)
                 self._announcer.settled(settlement, effects)
@@ -151,7 +161,7 @@ class Settler:
                 settlement = self._plan(run, run.outcome)
                 return run, _Applying(settlement, self._mailbox.settle(settlement))
             except (HopRefusedError, BackendError) as exc:
-                run = _refused(run, exc)
+                run = self._refused(run, exc)
         return run, None
 
     async def _end(self, run: Run, applying: _Applying) -> list[Run]:
@@ -159,7 +169,7 @@ class Settler:
         try:
             effects = await applying.effects
         except BackendError as exc:
-            return [_refused(run, exc)]
+            return [self._refused(run, exc)]
         self._announcer.finished(run.envelope, run.outcome.duration_s, run.hop)
         self._announcer.settled(applying.settlement, effects)
         return []
@@ -189,8 +199,25 @@ class Settler:
         self, envelope: Envelope, error: ErrorMessage, hop: Hop | None, history: _History
     ) -> None:
         self._announcer.dead_lettered(envelope, error)
+        if self._spans is not None:
+            envelope = self._spans.set_aside(envelope, error, history)
         letter = Letter(envelope, error.code, error.message, time.time(), history)
         await self._settle_error(envelope, error, _Remains(hop, letter))
+
+    def _refused(self, run: Run, exc: HopRefusedError | BackendError) -> Run:
+        """*run*, had its handler failed: what it returned can't be applied."""
+        _raise_if_stopped(exc)
+        outcome = run.station.call(run.envelope).failed(
+            ErrorCode.BAD_RETURN,
+            str(exc),
+            duration_s=run.outcome.duration_s,
+            is_retryable=False,
+        )
+        hop = structs.replace(run.hop, error=outcome.error.code) if run.hop else None
+        envelope = run.envelope
+        if self._spans is not None:
+            envelope = self._spans.set_aside(envelope, outcome.error)
+        return run._replace(envelope=envelope, outcome=outcome, hop=hop)
 
     async def _settle_error(
         self,
@@ -236,19 +263,6 @@ def outcome_of(returned: Returned, station: Station) -> Outcome:
 
 def _undeliverable(envelope: Envelope, reason: str) -> ErrorMessage:
     return ErrorMessage(ErrorCode.UNDELIVERABLE, reason, name_of(envelope.to), envelope.attempt)
-
-
-def _refused(run: Run, exc: HopRefusedError | BackendError) -> Run:
-    """*run*, had its handler failed: what it returned can't be applied."""
-    _raise_if_stopped(exc)
-    outcome = run.station.call(run.envelope).failed(
-        ErrorCode.BAD_RETURN,
-        str(exc),
-        duration_s=run.outcome.duration_s,
-        is_retryable=False,
-    )
-    hop = structs.replace(run.hop, error=outcome.error.code) if run.hop else None
-    return run._replace(outcome=outcome, hop=hop)
 
 
 def _raise_if_stopped(exc: Exception) -> None:

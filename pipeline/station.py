@@ -65,12 +65,17 @@ def hop_of(envelope: Envelope, codec: Codec, outcome: Outcome) -> Hop:
         envelope.thread_id,
         envelope.chain,
         payload_type,
-        f"{_host()}:{os.getpid()}",
+        place(),
         envelope.attempt,
         time.time() - outcome.duration_s,
         outcome.duration_s,
         outcome.error.code if isinstance(outcome, Failed) else "",
     )
+
+
+def place() -> str:
+    """The host and this process, as a hop names where it ran."""
+    return f"{_host()}:{os.getpid()}"
 
 
 @cache

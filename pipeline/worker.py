@@ -124,7 +124,8 @@ def run_call(call: Call, codec: Codec, runner: asyncio.Runner) -> Outcome:
         runner: for what is awaited; starting it would cost a plain `def` ten times its own time.
     """
     if is_coroutine(call.handler):
-        return runner.run(run_handler(call, codec))
+        # In the caller's context: what one handler sets there is not the next one's.
+        return runner.run(run_handler(call, codec), context=contextvars.copy_context())
     started = time.monotonic()
     try:
         payload = _payload_of(call, codec)
@@ -136,7 +137,8 @@ def run_call(call: Call, codec: Codec, runner: asyncio.Runner) -> Outcome:
     except BaseException as exc:  # noqa: BLE001 - as in `run_handler`
         return _failure(call, exc, time.monotonic() - started)
     # What escapes from the runner itself is its owner's to see to, as above.
-    return runner.run(_finished(call, codec, returned, started))
+    finished = _finished(call, codec, returned, started)
+    return runner.run(finished, context=contextvars.copy_context())
 
 
 async def _finished(call: Call, codec: Codec, returned: Awaitable[Any], started: float) -> Outcome:

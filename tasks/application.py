@@ -10,7 +10,7 @@ import celeryconfig
 from pipeline.errors import ConfigError
 from pipeline.organism import Organism
 from pipeline.organism_file import load_organism
-from tasks.broker import broker_settings
+from tasks.broker import BrokerWatch, broker_settings
 from tasks.handler_task import register_handlers
 from tasks.metrics import show_metrics
 from tasks.names import VARIABLE
@@ -32,6 +32,8 @@ def create_app(organism: Organism) -> Celery:
         worker_max_memory_per_child=settings.max_memory_mb and settings.max_memory_mb * 1024,
     )
     register_handlers(app, organism)
+    # For our own consumer, which Celery makes.
+    app.broker_watch = BrokerWatch(app, organism)
     return app
 
 

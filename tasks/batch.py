@@ -66,6 +66,11 @@ class Batch:
         if len(members) > 1:
             keeper.keep(self)
 
+    @property
+    def size(self) -> int:
+        """How many members it has had so far."""
+        return self._count
+
     def members(self) -> Iterator[Member]:
         """What is to be run now, one after the other; the first whatever the time."""
         while self._unstarted or self._go_on():

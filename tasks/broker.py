@@ -1,23 +1,68 @@
 """Where Celery's broker is, in kombu's terms, and how long anybody waits for it."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-from backends.redis.connection import SentinelTarget
+from backends.contact import contact_with
+from backends.redis.connection import SentinelTarget, connect, describe, disconnect, refused
+from backends.redis.refusals import refusal_in
 from pipeline.organism import Organism
 from tasks.batch import STINT_S
+
+if TYPE_CHECKING:
+    # The command line imports this module, and most of its commands need no Celery.
+    from celery import Celery
 
 #: Seconds until a broker that does not answer counts as away.
 TIMEOUT_S = 5.0
 #: RabbitMQ's own way to say that a message is on disk; Redis's answer says as much.
 _AMQP = ("amqp", "amqps", "pyamqp")
-_REDIS = ("redis", "rediss", "sentinel", "unix", "redis+socket")
+#: Those that our own client of Redis can ask, and kombu's besides.
+OWN_SCHEMES = ("redis", "rediss", "sentinel", "unix")
+_REDIS = (*OWN_SCHEMES, "redis+socket")
 
 
 def broker_url(organism: Organism) -> str:
     """The broker as the organism names it: its own, or the backend's Redis."""
     return organism.celery.broker_url or organism.backend.redis_url
+
+
+class BrokerWatch:
+    """Whether the broker is there, and takes writes; as one process sees it.
+
+    Args:
+        app: the organism's.
+    """
+
+    def __init__(self, app: "Celery", organism: Organism) -> None:
+        self._url = broker_url(organism)
+        if organism.celery.broker_url:
+            # Its password is left out of this.
+            self.contact = contact_with(app.connection_for_write().as_uri(), "broker")
+        else:
+            # The ledger's: both are one server.
+            self.contact = contact_with(describe(connect(self._url)))
+
+    def lost(self, reason: BaseException, *, since: float) -> None:
+        """Something failed with *reason*, a library's own, that was begun at *since*."""
+        refusal = refusal_in(reason)
+        self.contact.lost(refused(refusal, self.contact.where) if refusal else reason, since=since)
+
+    def ask(self) -> None:
+        """Ask over a new connection whether it refuses whatever it is asked.
+
+        Raises:
+            redis.RedisError: it does, or is not there; never where it is no Redis.
+        """
+        if self._url.partition("://")[0] not in OWN_SCHEMES:
+            return
+        # Kombu's own would try again and again.
+        client = connect(self._url)
+        try:
+            client.ping()
+        finally:
+            disconnect(client)
 
 
 def broker_settings(organism: Organism) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from uuid import uuid4
 import msgspec
 from celery import Celery, signals
 
+from backends.errors import BackendRefusingError
 from backends.redis.caller import Caller
 from backends.redis.ledger import Batch, ids_in
 from pipeline.organism import Organism
@@ -84,7 +85,12 @@ class Carriers:
                 self._patterns[batch.listener] = _Pattern.of(caught[0])
         patterns = self._patterns
         messages = [patterns[each.listener].filled(_task_id(each), each.ids) for each in batches]
-        self._caller.call("LPUSH", self._key(), *messages)
+        try:
+            self._caller.call("LPUSH", self._key(), *messages)
+        except BackendRefusingError:
+            # Kombu's channel was given a way where memory is full.
+            for batch in batches:
+                self._publish(_task_id(batch), batch.listener, batch.ids)
 
     def _key(self) -> str:
         channel = self._producer.channel
@@ -123,11 +129,14 @@ class _Pattern(NamedTuple):
 def _caught(channel: Any) -> Iterator[list[dict[str, Any]]]:
     """What kombu would put into a queue inside; none is."""
     messages: list[dict[str, Any]] = []
+    before = vars(channel).get("_put")
     channel._put = lambda _queue, message, **_: messages.append(message)  # noqa: SLF001 - its seam
     try:
         yield messages
     finally:
         del channel._put  # noqa: SLF001 - the class's own shows again
+        if before is not None:
+            channel._put = before  # noqa: SLF001
 
 
 def _task_id(batch: Batch) -> str:

@@ -2,13 +2,21 @@
 
 Theirs ends the worker's main process over an entry of the queue that is no message, or a message
 whose headers are not what they expect; each worker would take the next such one, and end as well.
+So it would when Redis takes no writes for now, which BRPOP is one of.
 """
 
 import logging
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+import redis
 from celery.worker.consumer import Consumer as CelerysConsumer
+from celery.worker.state import maybe_shutdown
+
+from backends.contact import pause_s
+from backends.redis.refusals import refusal_in
 
 log = logging.getLogger(__name__)
 
@@ -21,12 +29,50 @@ class RefusedMessageError(ConnectionResetError):
     """
 
 
+class RefusedWriteError(ConnectionResetError):
+    """The broker takes no writes for now: to Celery as good as a lost connection."""
+
+
 class Consumer(CelerysConsumer):  # type: ignore[misc]  # celery has no types
     """Takes messages for one worker."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.loop: Callable[..., None] = self._refusing(self.loop)
+        self.blueprint.start = _outliving_refusals(self.blueprint.start)
+
+    def connect(self) -> Any:
+        """A connection to a broker that takes writes; waits until it does."""
+        failures = 0
+        while True:
+            started = time.monotonic()
+            connection = self._connect_unless_refused(started)
+            if connection is not None:
+                self.app.broker_watch.contact.answered(since=started)
+                return connection
+            failures += 1
+            maybe_shutdown()
+            time.sleep(pause_s(failures))
+
+    def _connect_unless_refused(self, started: float) -> Any:
+        """A connection; None while the broker takes no writes."""
+        connection = None
+        try:
+            with suppress(redis.ConnectionError, redis.TimeoutError):
+                # One that is away is Celery's to wait for.
+                self.app.broker_watch.ask()
+            connection = super().connect()
+            with connection.channel() as channel:
+                for queue in self.app.amqp.queues.consume_from.values():
+                    queue(channel).declare()
+        except Exception as exc:
+            if refusal_in(exc) is None:
+                raise
+            self.app.broker_watch.lost(exc, since=started)
+            if connection is not None:
+                connection.collect()
+            return None
+        return connection
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
         """What is done with each message; one that fails is taken out of the queue."""
@@ -69,6 +115,21 @@ class Consumer(CelerysConsumer):  # type: ignore[misc]  # celery has no types
     def _known_errors(self) -> tuple[type[Exception], ...]:
         """What Celery recovers from by itself."""
         return (*self.connection_errors, *self.channel_errors)
+
+
+def _outliving_refusals(start: Callable[..., None]) -> Callable[..., None]:
+    """*start*, whatever step of it, or a loop that it runs, meets a refusal."""
+
+    def run(*args: Any) -> None:
+        try:
+            start(*args)
+        except Exception as exc:
+            refusal = refusal_in(exc)
+            if refusal is None:
+                raise
+            raise RefusedWriteError(f"the broker takes no writes: {refusal.code}") from exc
+
+    return run
 
 
 def _refused(exc: Exception) -> RefusedMessageError:

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from threading import Event
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from backends.codec import Codec
@@ -21,6 +22,9 @@ from tasks.application import create_app
 from tasks.outcomes import OutcomeReader
 from tasks.publisher import Publisher
 
+if TYPE_CHECKING:
+    from pipeline.spans import Spans
+
 
 class CeleryExecutor:
     """An `Executor` whose workers are anywhere; a pump's hops reach it by the ledger.
@@ -32,7 +36,7 @@ class CeleryExecutor:
     #: The window is the ledger's to keep.
     places = None
 
-    def __init__(self, organism: Organism, codec: Codec) -> None:
+    def __init__(self, organism: Organism, codec: Codec, spans: "Spans | None" = None) -> None:
         if organism.backend.backend_type != "redis":
             raise ConfigError("executor 'celery' needs backend.type: redis")
         self._organism = organism
@@ -40,6 +44,7 @@ class CeleryExecutor:
         self._publisher: Publisher | None = None
         self._reader: OutcomeReader | None = None
         self._stations: dict[str, Station] = {}
+        self._spans = spans
         self._batch_sizes: Counter[int] = Counter()
 
     @property
@@ -92,6 +97,7 @@ class CeleryExecutor:
             from_id=metadata.from_id,
             payload=call.payload,
             attempt=metadata.attempt,
+            trace=None if self._spans is None else self._spans.current(),
         )
         returned = reader.expect(dispatch_id)
         self._publisher.record(dispatch_id, Dispatch(envelope, station.fingerprint), reader.stream)
@@ -134,4 +140,4 @@ def create_executor(setup: ExecutorSetup) -> CeleryExecutor:
     Raises:
         ConfigError: the organism's backend is not Redis.
     """
-    return CeleryExecutor(setup.organism, setup.codec)
+    return CeleryExecutor(setup.organism, setup.codec, setup.spans)

@@ -24,18 +24,45 @@ class Notes:
         """True in a process of the pool, false in the main process."""
         return os.getpid() != self._made_by
 
+    def begin(self) -> None:
+        """This process is about to claim something."""
+        self._write(self._turns_of(os.getpid()) | 1, "")
+
     def running(self, dispatch_id: str) -> None:
         """This process begins to run a dispatch; empty when it has ended."""
-        pid = os.getpid()
-        note = f"{pid} {dispatch_id}".encode()[: _SIZE - 1] + b"\n"
-        start = pid % _PLACES * _SIZE
-        self._page[start : start + len(note)] = note
+        self._write(self._turns_of(os.getpid()), dispatch_id)
+
+    def end(self) -> None:
+        """This process has handed in, or given back, all that it had claimed."""
+        self._write(self._turns_of(os.getpid()) + 1 & ~1, "")
 
     def of(self, pid: int) -> str:
         """What a process was running; empty if it told nothing."""
+        return self._read(pid)[1]
+
+    def idle_turn(self, pid: int) -> int | None:
+        """A number of its own for each time that a process holds no claim; None while it may."""
+        turns = self._turns_of(pid)
+        return None if turns % 2 or not turns else turns
+
+    def _turns_of(self, pid: int) -> int:
+        """Odd from `begin` to `end`; 0 if it never began."""
+        return self._read(pid)[0]
+
+    def _write(self, turns: int, running: str) -> None:
+        pid = os.getpid()
+        # All of one length, so that who reads meanwhile finds a number where it was.
+        note = f"{pid} {turns:015d} {running}".encode()[: _SIZE - 1] + b"\n"
         start = pid % _PLACES * _SIZE
-        owner, _, running = self._page[start : start + _SIZE].partition(b"\n")[0].partition(b" ")
-        return running.decode() if owner == str(pid).encode() else ""
+        self._page[start : start + len(note)] = note
+
+    def _read(self, pid: int) -> tuple[int, str]:
+        start = pid % _PLACES * _SIZE
+        note = self._page[start : start + _SIZE].partition(b"\n")[0]
+        owner, turns, running = (*note.split(b" ", 2), b"", b"")[:3]
+        if owner != str(pid).encode():
+            return 0, ""
+        return int(turns), running.decode()
 
 
 _notes = Notes()

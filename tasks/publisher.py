@@ -10,15 +10,16 @@ from typing import Any
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from backends.contact import Contact, contact_with, pause_s
+from backends.contact import pause_s
 from backends.errors import BackendError, BackendUnavailableError
 from backends.redis.ledger import Batch, LedgerClient, ids_in
 from backends.redis.records import Dispatch
 from pipeline.organism import Organism
 from pipeline.roster import name_of
-from tasks.broker import TIMEOUT_S
+from tasks.broker import TIMEOUT_S, BrokerWatch
 from tasks.carriers import Carriers
 from tasks.events import GATHERING_S, EventWriter, Fields, sent_event
+from tasks.full_broker import publish_though_full
 from tasks.names import task_name
 from tasks.pace import Pace
 
@@ -51,7 +52,7 @@ class Publisher:
         self._organism = organism
         self._ledger = ledger
         self._is_stopping = is_stopping
-        self._contact = _contact(app, organism, ledger)
+        self._watch = BrokerWatch(app, organism)
         #: What is known of the handlers' durations.
         self.pace = Pace(organism.celery.batch_budget_ms / 1000)
         self._queue = organism.celery.queue
@@ -69,7 +70,7 @@ class Publisher:
 
     def start(self) -> None:
         """Begin to publish."""
-        self._contact.subscribe(self._distrust)
+        self._watch.contact.subscribe(self._distrust)
         self._ledger.contact.subscribe(self._distrust)
         self._thread = Thread(target=self._run, name="publisher", daemon=True)
         self._thread.start()
@@ -95,7 +96,7 @@ class Publisher:
         """Publish no more. Blocks until what is being sent has been, or has failed."""
         self._is_stopping.set()
         self.wake()
-        self._contact.unsubscribe(self._distrust)
+        self._watch.contact.unsubscribe(self._distrust)
         self._ledger.contact.unsubscribe(self._distrust)
         if self._thread is not None:
             self._thread.join()
@@ -158,12 +159,11 @@ class Publisher:
                 self._carriers = self._connect()
             self._carriers.send(batches)
         except self._errors() as exc:
-            self._contact.lost(exc, since=started)
-            self._disconnect()
+            self._lost(exc, started)
             # What was sent all the same is a copy, or was claimed.
             self._ledger.put_back(batches)
             return False
-        self._contact.answered(since=started)
+        self._watch.contact.answered(since=started)
         for batch in batches:
             name, members = task_name(self._organism, batch.listener), ids_in(batch.ids)
             self._sizes[len(members)] += 1
@@ -178,14 +178,18 @@ class Publisher:
             if events and self._events is not None:
                 self._events.write(events)
         except self._errors() as exc:
-            self._contact.lost(exc, since=started)
-            self._disconnect()
+            self._lost(exc, started)
+
+    def _lost(self, reason: BaseException, since: float) -> None:
+        self._watch.lost(reason, since=since)
+        self._disconnect()
 
     def _connect(self) -> Carriers:
         self._connection = self._app.connection_for_write()
         self._connection.ensure_connection(
             max_retries=1, timeout=TIMEOUT_S, reraise_as_library_errors=False
         )
+        publish_though_full(self._connection.default_channel)
         self._events = EventWriter(self._app, self._connection)
         return Carriers(self._app, self._organism, self._connection)
 
@@ -206,11 +210,3 @@ class Publisher:
             return OperationalError, OSError, BackendError
         own = (*self._connection.connection_errors, *self._connection.channel_errors)
         return OperationalError, OSError, BackendError, *own
-
-
-def _contact(app: Celery, organism: Organism, ledger: LedgerClient) -> Contact:
-    """Whether the broker is there; one with the ledger's where both are one server."""
-    if not organism.celery.broker_url:
-        return ledger.contact
-    # Its password is left out of this.
-    return contact_with(app.connection_for_write().as_uri(), "broker")

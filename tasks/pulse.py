@@ -16,17 +16,14 @@ from typing import Any
 import redis
 from celery import Celery, bootsteps, signals
 
-from backends.redis.connection import connect, disconnect
 from pipeline.heartbeat import BEAT_S, Heartbeat
 from pipeline.organism import Organism
-from tasks.broker import broker_url
+from tasks.broker import OWN_SCHEMES, broker_url
 from tasks.names import HEARTBEAT_VARIABLE
 
 #: Seconds without a beat of the main thread after which the thread asks whether the broker is
 #: away. With what asking may take, far below what a probe should allow.
 SILENCE_S = 5.0
-#: Brokers that our own client of Redis can ask.
-_REDIS = ("redis", "rediss", "sentinel", "unix")
 
 
 def show_pulse(app: Celery, organism: Organism) -> None:
@@ -43,16 +40,11 @@ def show_pulse(app: Celery, organism: Organism) -> None:
 
 def is_broker_away(app: Celery, organism: Organism) -> bool:
     """Ask it over a new connection. Blocks, for some 10 s at most."""
-    url = broker_url(organism)
-    if url.partition("://")[0] in _REDIS:
-        # Kombu's own would try again and again.
-        client = connect(url)
+    if broker_url(organism).partition("://")[0] in OWN_SCHEMES:
         try:
-            client.ping()
+            app.broker_watch.ask()
         except redis.RedisError:
             return True
-        finally:
-            disconnect(client)
         return False
     with app.connection_for_write() as connection:
         try:

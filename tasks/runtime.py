@@ -7,6 +7,7 @@ import traceback
 from contextlib import nullcontext
 from functools import partial
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from celery import Celery
 from msgspec import msgpack, structs
@@ -24,6 +25,7 @@ from pipeline.roster import name_of
 from pipeline.station import Station, hop_of
 from pipeline.stations import codec_of, stations_of
 from pipeline.thread_registry import ThreadRegistry, use_registry
+from pipeline.tracing import flush, spans_of_process
 from pipeline.worker import Call, Completed, Failed, Outcome, TimeLimitError, run_call
 from tasks.batch import Batch, BatchKeeper
 from tasks.events import EventSender, failed_event, received_event, started_event, succeeded_event
@@ -32,6 +34,9 @@ from tasks.lifeline import ending_at_once
 from tasks.pace import Pace
 from tasks.run_tally import shared_tally
 from tasks.time_limit import TimeLimit
+
+if TYPE_CHECKING:
+    from pipeline.spans import HopSpan
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +63,7 @@ class Runtime:
         self._keeper = BatchKeeper()
         self._events = EventSender(app, node)
         self._notes = worker_notes()
+        self._spans = spans_of_process()
         self._tally = shared_tally()
 
     def run(self, name: str, listener: str, batch_ids: str) -> None:
@@ -67,6 +73,20 @@ class Runtime:
             name: of the task that carried it.
             listener: whose task that is.
         """
+        self._notes.begin()
+        try:
+            late = self._run_batch(name, listener, batch_ids)
+        finally:
+            self._notes.end()
+        for dispatch_id in late:
+            log.warning("late outcome dropped", extra={"action": "complete", "id": dispatch_id})
+
+    def close(self) -> None:
+        """The process ends: monitors hear what they have not heard."""
+        self._events.close()
+
+    def _run_batch(self, name: str, listener: str, batch_ids: str) -> list[str]:
+        """Whose outcome came too late."""
         members = self._ledger.claim(self._owner, batch_ids)
         batch = Batch(
             self._ledger,
@@ -85,12 +105,7 @@ class Runtime:
             self._keeper.keep(None)
             self._notes.running("")
             batch.flush()
-        for dispatch_id in batch.late:
-            log.warning("late outcome dropped", extra={"action": "complete", "id": dispatch_id})
-
-    def close(self) -> None:
-        """The process ends: monitors hear what they have not heard."""
-        self._events.close()
+        return batch.late
 
     def _run(self, batch: Batch, name: str, dispatch_id: str, dispatch: Dispatch) -> None:
         station = self._stations.get(dispatch.envelope.to)
@@ -100,14 +115,22 @@ class Runtime:
             return
         self._notes.running(dispatch_id)
         self._events.send(received_event(dispatch_id, name), started_event(dispatch_id))
-        outcome = self._outcome(dispatch_id, dispatch.envelope, station)
-        self._pace.observe(station.listener.name, outcome.duration_s)
-        record = self._record(dispatch.envelope, outcome)
-        if len(record.body) > self._max_bytes:
-            text = f"its replies are larger than limits.max_hop_bytes ({self._max_bytes})"
-            call = station.call(dispatch.envelope)
-            outcome = call.failed(ErrorCode.BAD_RETURN, text, is_retryable=False)
-            record = self._record(dispatch.envelope, outcome)
+        span = self._enter(batch, dispatch_id, dispatch.envelope)
+        try:
+            outcome = self._outcome(dispatch_id, dispatch.envelope, station, span)
+            self._pace.observe(station.listener.name, outcome.duration_s)
+            envelope = dispatch.envelope if span is None else span.envelope
+            record = self._record(envelope, outcome)
+            if len(record.body) > self._max_bytes:
+                text = f"its replies are larger than limits.max_hop_bytes ({self._max_bytes})"
+                call = station.call(envelope)
+                outcome = call.failed(ErrorCode.BAD_RETURN, text, is_retryable=False)
+                record = self._record(envelope, outcome)
+            if span is not None:
+                span.end(outcome)
+        finally:
+            if span is not None:
+                span.leave()
         batch.done(dispatch_id, record)
         self._count(station, outcome)
         if isinstance(outcome, Failed):
@@ -126,10 +149,23 @@ class Runtime:
         )
         self._ledger.release(self._owner, [dispatch_id], dispatch.fingerprint)
 
-    def _outcome(self, dispatch_id: str, envelope: Envelope, station: Station) -> Outcome:
+    def _enter(self, batch: Batch, dispatch_id: str, envelope: Envelope) -> "HopSpan | None":
+        if self._spans is None:
+            return None
+        # What has killed a process travels alone from then on.
+        deaths = self._ledger.deaths(dispatch_id) if batch.size == 1 else 0
+        return self._spans.enter(envelope, batch_size=batch.size, deaths=deaths)
+
+    def _outcome(
+        self, dispatch_id: str, envelope: Envelope, station: Station, span: "HopSpan | None"
+    ) -> Outcome:
         call = station.call(envelope)
+
+        def give_up(late: Outcome) -> None:
+            self._give_up(dispatch_id, envelope, late, span)
+
         try:
-            with self._limit.watch(call, lambda late: self._give_up(dispatch_id, envelope, late)):
+            with self._limit.watch(call, give_up):
                 return self._run_call(call)
         except TimeLimitError:
             # It struck after the handler's last step.
@@ -153,11 +189,18 @@ class Runtime:
         self._loop.close()
         self._loop = asyncio.Runner()
 
-    def _give_up(self, dispatch_id: str, envelope: Envelope, outcome: Outcome) -> None:
+    def _give_up(
+        self, dispatch_id: str, envelope: Envelope, outcome: Outcome, span: "HopSpan | None"
+    ) -> None:
         """The handler can't be stopped: say so in its place, from another thread."""
+        if span is not None:
+            span.end(outcome)
+            envelope = span.envelope
         self._ledger.twin().complete(self._owner, {dispatch_id: self._record(envelope, outcome)})
         self._count(self._stations[envelope.to], outcome)
         self._events.send(failed_event(dispatch_id, "HandlerFailed(timeout)"))
+        if span is not None:
+            flush()
 
     def _count(self, station: Station, outcome: Outcome) -> None:
         if self._tally is not None:

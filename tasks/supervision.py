@@ -143,12 +143,16 @@ class Supervisor:
         started = time.monotonic()
         self._ledger.beat(self._worker, self._advert | {"p": processes})
         self.renewed_at = started
+        idle = {pid: self._notes.idle_turn(pid) for pid in self._live()}
         # In this order: what holds a dispatch was alive before it is looked for.
-        at_work = self._ledger.processes_at_work(self._worker)
-        self.busy = len(at_work)
-        dead = at_work - self._live() if self._has_pool() else None
+        claims = self._ledger.claims_of(self._worker)
+        self.busy = len(claims)
+        dead = claims.keys() - self._live() if self._has_pool() else None
         if dead:
             self._bury({pid: self._notes.of(pid) for pid in dead})
+        for pid, turn in idle.items():
+            if pid in claims and turn is not None and turn == self._notes.idle_turn(pid):
+                self._disclaim(pid, claims[pid])
         if self._told_at and not self._has_handed_over:
             self._ledger.publish_again()
             self._has_handed_over = True
@@ -162,6 +166,11 @@ class Supervisor:
         if self._events is not None:
             reason = "WorkerLostError('the process that ran it died')"
             self._events.send(*(failed_event(each, reason) for each in dead.values() if each))
+
+    def _disclaim(self, pid: int, claims: list[bytes]) -> None:
+        """It has held nothing since before we asked: Redis has lost how these ended."""
+        count = self._ledger.disclaim(self._worker, pid, claims)
+        log.warning("claims without work", extra={"action": "release", "count": count})
 
     def _has_pool(self) -> bool:
         """False once the main process has taken its pool apart; then `stop` is near."""

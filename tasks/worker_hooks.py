@@ -6,8 +6,11 @@ from celery import Celery, signals
 from kombu.exceptions import KombuError
 from kombu.transport.virtual import Channel
 
+from pipeline.errors import ConfigError
 from pipeline.organism import Organism
+from pipeline.tracing import check_environment, export_traces, flush
 from tasks.forking import prepare_to_fork
+from tasks.full_broker import consume_though_full
 from tasks.lifeline import Lifeline
 from tasks.metrics import WorkerMetrics
 from tasks.runtime import close_runtime, runtime_of
@@ -47,10 +50,15 @@ class _Hooks:
                 f"a worker's pool must be {' or '.join(POOLS)}, not {pool}: in no other can"
                 " a death be noticed, or a handler be stopped in time"
             )
+        try:
+            check_environment()
+        except ConfigError as exc:
+            raise SystemExit(str(exc)) from exc
         # Kombu would put back what is unacknowledged whenever it closes a connection. The ledger
         # does that by itself; and over a connection that is gone it ends the worker: with an
         # AttributeError in kombu 5.7's Channel.conn_or_acquire.
         Channel.do_restore = False
+        consume_though_full()
         self._lifeline.open()
         self._node = sender.hostname
         self._supervisor = Supervisor(self._app, self._organism, self._node)
@@ -67,6 +75,8 @@ class _Hooks:
     def on_process(self, **_: Any) -> None:
         """In each process of the pool, before its first task."""
         self._lifeline.follow()
+        # Here, not before the fork: what sends spans is a thread.
+        export_traces(self._organism.name)
         if self._metrics is not None:
             self._metrics.forget()
         runtime_of(self._app, self._organism, self._node)
@@ -74,6 +84,7 @@ class _Hooks:
     def on_process_end(self, **_: Any) -> None:
         """In each process of the pool, after its last task."""
         close_runtime()
+        flush()
 
     def on_failure(self, **_: Any) -> None:
         """A task failed; in the main process, because its process died."""
@@ -94,6 +105,7 @@ class _Hooks:
         """The worker's pool has ended."""
         # With the pool `solo` this process is the one that ran them.
         close_runtime()
+        flush()
         if self._metrics is not None:
             self._metrics.stop()
         supervisor, self._supervisor = self._supervisor, None

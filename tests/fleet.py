@@ -100,12 +100,15 @@ def running_worker(
 
 
 def start_worker(
-    organism: Path, *options: str, environment: Mapping[str, str] | None = None
+    organism: Path,
+    *options: str,
+    environment: Mapping[str, str] | None = None,
+    app: str = "tasks",
 ) -> Worker:
     """The same, neither awaited nor ended."""
     node = f"w{uuid4().hex[:8]}@test-{uuid4().hex[:8]}"
     log_path = organism.with_name(f"{node}.log")
-    command = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "-Q", "cpu"]
+    command = [sys.executable, "-m", "celery", "-A", app, "worker", "-Q", "cpu"]
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             [*command, "-n", node, "-l", "INFO", *options],

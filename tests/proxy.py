@@ -17,6 +17,7 @@ class Proxy:
         self._flows = asyncio.Event()
         self._flows.set()
         self._answers_flow = True
+        self._is_closing = False
         self._doomed: list[bytes] = []
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -30,6 +31,10 @@ class Proxy:
             asyncio.start_server(self._accept, "127.0.0.1", 0), self._loop
         ).result()
         self.port = self._server.sockets[0].getsockname()[1]
+
+    def lead_to(self, target: int) -> None:
+        """Relay new connections to another port; those there are go on as they are."""
+        self._target = target
 
     def freeze(self) -> None:
         """Accept, and relay nothing."""
@@ -77,6 +82,10 @@ class Proxy:
 
     async def _close(self) -> None:
         self._server.close()
+        # Whoever waits to be let through goes.
+        self._is_closing = True
+        self._flows.set()
+        await asyncio.sleep(0)
         self._cut()
         for task in self._tasks:
             task.cancel()
@@ -86,6 +95,9 @@ class Proxy:
         self._writers.add(writer)
         try:
             await self._flows.wait()
+            if self._is_closing:
+                writer.transport.abort()
+                return
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:
             writer.transport.abort()

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -162,12 +162,20 @@ def running_redis(*options: str, sentinel: str | None = None) -> Iterator[RedisS
         shutil.rmtree(folder, ignore_errors=True)
 
 
-class DurableRedis:
-    """A server that keeps every write, and may be killed and started again as it was."""
+#: Every write is on disk before it is answered.
+DURABLY = ("--appendonly", "yes", "--appendfsync", "always")
 
-    def __init__(self, folder: Path) -> None:
+
+class DurableRedis:
+    """A server that keeps every write, and may be killed and started again as it was.
+
+    Args:
+        options: of its command line, where it is to keep less.
+    """
+
+    def __init__(self, folder: Path, options: Sequence[str] = DURABLY) -> None:
         self._command = require_redis()
-        self._folder = folder
+        self._folder, self._options = folder, options
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -178,10 +186,9 @@ class DurableRedis:
 
     def start(self) -> None:
         """Start, with what was there."""
-        durably = ["--appendonly", "yes", "--appendfsync", "always"]
         settings = _settings(self.port, self._folder, is_sentinel=False)
         self._process = subprocess.Popen(
-            [self._command, *settings, *durably],
+            [self._command, *settings, *self._options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -208,6 +215,8 @@ def _start(command: str, folder: Path, options: tuple[str, ...]) -> RedisServer:
             [command, *_settings(port, folder, is_sentinel="--sentinel" in options), *options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            # Python ignores SIGXFSZ: to such a server a file that may not grow is a full disk.
+            restore_signals=False,
         )
         server = RedisServer(port, folder, process)
         if eventually(partial(_is_decided, server), timeout_s=_START_TIMEOUT_S) and _answers(

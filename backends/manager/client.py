@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import AuthenticationError
@@ -123,7 +124,7 @@ class ManagerBackend:
         """Delete every link on the server."""
         self._line.call("clear_links")
 
-    def record(self, slots: list[SlotRecord]) -> list[int]:
+    def record(self, slots: Sequence[SlotRecord]) -> list[int]:
         """Append all slots and link their threads, or nothing; their indices."""
         return list(self._line.call("record", slots, self._terms))
 

@@ -6,7 +6,7 @@ shows may be a moment old: nothing here is one step, but for what changes a dead
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -148,6 +148,9 @@ class Archive:
         """The conversation that a thread belongs to; None where it is not kept."""
         with translated(self._where):
             link = self._client.lindex(f"{self._prefix}t:{escape(thread_id)}", 0)
+            if link is None and self._client.zscore(f"{self._prefix}i:open", escape(thread_id)):
+                # Nothing yet but its first message.
+                return thread_id
         return chains.conversation_of(unescape(link[1:])) if link else None
 
     def letters(self, limit: int) -> list[tuple[str, Letter | None]]:
@@ -241,7 +244,9 @@ class Archive:
         return list(found)
 
     def _conversation(self, name: bytes, moment: float, is_open: bool) -> Conversation:  # noqa: FBT001 - private, and read from an index
-        return self._told(name, moment, is_open, self._fields(name))
+        fields = self._fields(name)
+        is_folded = is_open and not fields
+        return self._told(name, moment, is_open, fields.items(), is_folded=is_folded)
 
     def _told(
         self,
@@ -249,9 +254,14 @@ class Archive:
         moment: float,
         is_open: bool,  # noqa: FBT001 - as above
         fields: Iterable[tuple[bytes, bytes]],
+        *,
+        is_folded: bool,
     ) -> Conversation:
-        """What the fields of a conversation tell."""
+        """What the fields of a conversation tell; one that is folded has none."""
         found = Conversation(unescape(name), is_open)
+        if is_folded:
+            # Nothing yet but its first message, which waits or runs.
+            found.in_flight = found.threads = 1
         for key, value in fields:
             # What is not ours is left out; the rest is shown all the same.
             with suppress(CodecError, UnicodeDecodeError):
@@ -284,11 +294,11 @@ class Archive:
         except CodecError:
             return None
 
-    def _fields(self, name: bytes) -> Iterator[tuple[bytes, bytes]]:
+    def _fields(self, name: bytes) -> dict[bytes, bytes]:
         found: dict[bytes, bytes] = {}
         with translated(self._where):
             for kind in ("v", "e"):
                 key = f"{self._prefix}{kind}:".encode() + name
                 # A scan may tell a field twice while the hash changes, or after it has moved.
                 found.update(self._client.hscan_iter(key, count=_SCAN))
-        yield from found.items()
+        return found

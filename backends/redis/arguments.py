@@ -1,6 +1,6 @@
 """What the mailbox's scripts take: openings and settlements, as flat arguments."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from backends.chains import COPY_MARK
 from backends.mailbox import (
@@ -15,7 +15,8 @@ from backends.mailbox import (
 )
 from backends.protocol import SlotRecord
 from backends.redis.keys import escape
-from backends.redis.records import Dispatch, Gather, Records
+from backends.redis.records import Beginning, Dispatch, Gather, Records
+from backends.redis.streams import Fields
 
 Arguments = list[str | bytes | int]
 #: Of each listener whose messages go to the workers at once, what a worker must advertise.
@@ -60,10 +61,25 @@ def opening_arguments(
     return arguments
 
 
+def beginning_arguments(beginning: Beginning, conversation: str) -> Arguments:
+    """An opening that its slot tells of, for `begin`."""
+    chain, slot, tag = beginning
+    return [escape(conversation), escape(chain), slot, tag]
+
+
 def settlement_arguments(
-    records: Records, settlement: Settlement, max_slots: int, dispatched: Fingerprints
+    records: Records,
+    settlement: Settlement,
+    max_slots: int,
+    dispatched: Fingerprints,
+    *,
+    beginning: Fields | None = None,
 ) -> Arguments:
-    """A settlement, for `settle`."""
+    """A settlement, for `settle`.
+
+    Args:
+        beginning: the fields of the entry that is settled, where it begins a conversation.
+    """
     taken = settlement.taken
     is_gathering = isinstance(taken, Gathering)
     first = taken.reply_to if isinstance(taken, Gathering) else taken
@@ -73,6 +89,7 @@ def settlement_arguments(
         escape(first.id) if is_gathering else "",
         max_slots,
         *(["", b""] if is_gathering else _hop(records, first.id, settlement.hop)),
+        *([""] if beginning is None else [beginning.get(name, b"") for name in (b"l", b"p", b"d")]),
         *_slots(settlement.slots),
         len(settlement.sends),
     ]
@@ -94,7 +111,7 @@ def _sent(records: Records, envelope: Envelope, dispatched: Fingerprints) -> Arg
     return dispatch_arguments(records, envelope, fingerprint)
 
 
-def _slots(slots: list[SlotRecord]) -> Arguments:
+def _slots(slots: Sequence[SlotRecord]) -> Arguments:
     parts: Arguments = [len(slots)]
     for slot in slots:
         parts += [escape(slot.thread_id), escape(slot.chain), slot.data]

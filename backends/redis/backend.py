@@ -1,7 +1,7 @@
 """State that processes on many machines share: threads and links in one Redis."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import redis
@@ -87,7 +87,8 @@ class RedisBackend:
 
     def buffer_get_thread(self, thread_id: str) -> list[bytes]:
         """All slots in order."""
-        slots: list[bytes] = self._command("LRANGE", self._keys.thread(thread_id), 1, -1)
+        words = ("LRANGE", self._keys.thread(thread_id), 1, -1)
+        slots: list[bytes] = self._command(*words) or self._unfolded(thread_id, *words) or []
         return slots
 
     def buffer_get_slot(self, thread_id: str, index: int) -> bytes | None:
@@ -95,12 +96,14 @@ class RedisBackend:
         if not 0 <= index < _LONGEST_LIST:
             self._check_open()
             return None
-        slot: bytes | None = self._command("LINDEX", self._keys.thread(thread_id), index + 1)
-        return slot
+        words = ("LINDEX", self._keys.thread(thread_id), index + 1)
+        slot: bytes | None = self._command(*words)
+        return self._unfolded(thread_id, *words) if slot is None else slot
 
     def buffer_thread_len(self, thread_id: str) -> int:
         """How many slots the thread has."""
-        return max(int(self._command("LLEN", self._keys.thread(thread_id))) - 1, 0)
+        words = ("LLEN", self._keys.thread(thread_id))
+        return max(int(self._command(*words) or self._unfolded(thread_id, *words) or 0) - 1, 0)
 
     def buffer_thread_exists(self, thread_id: str) -> bool:
         """True when the thread has a slot."""
@@ -134,7 +137,10 @@ class RedisBackend:
 
     def registry_get_chain(self, uuid: str) -> str | None:
         """The chain linked to *uuid*."""
-        link = self._command("LINDEX", self._keys.thread(uuid), 0)
+        words = ("LINDEX", self._keys.thread(uuid), 0)
+        link = self._command(*words)
+        if link is None:
+            link = self._unfolded(uuid, *words)
         return unescape(link[1:]) if link else None
 
     def registry_delete(self, uuid: str) -> bool:
@@ -150,7 +156,7 @@ class RedisBackend:
         """Delete every link under this prefix."""
         self._run("clear", "links")
 
-    def record(self, slots: list[SlotRecord]) -> list[int]:
+    def record(self, slots: Sequence[SlotRecord]) -> list[int]:
         """Append all slots and link their threads, or nothing; their indices."""
         if not slots:
             self._check_open()
@@ -218,6 +224,13 @@ class RedisBackend:
     def _command(self, *words: Any) -> Any:
         self._check_open()
         return self._caller.call(*words)
+
+    def _unfolded(self, thread_id: str, *words: Any) -> Any:
+        """The reply to *words* once a thread that seems not to be there has been looked for.
+
+        A conversation that is nothing but its first message has no keys of its own.
+        """
+        return self._command(*words) if self._run("unfold", escape(thread_id)) else None
 
     def _check_open(self) -> None:
         if self._is_closed:

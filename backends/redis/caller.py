@@ -13,7 +13,7 @@ from typing import Any
 import hiredis
 import redis
 
-from backends.redis.connection import describe, translated
+from backends.redis.connection import describe, speaks_for_a_replica, translated
 from backends.redis.scripts import script_digest, script_text
 
 #: Seconds a connection may have been idle without being asked whether it still stands.
@@ -76,16 +76,22 @@ class Caller:
         try:
             connection.send_packed_command([hiredis.pack_command(words)])
             reply = connection.read_response()
-        except redis.ResponseError:
-            self._idle.append((connection, time.monotonic()))
+        except redis.ResponseError as exc:
+            if speaks_for_a_replica(exc):
+                self._drop(connection)
+            else:
+                self._idle.append((connection, time.monotonic()))
             raise
         except BaseException:
             # A reply that is still to come would be taken for the next command's.
-            connection.disconnect()
-            self._client.connection_pool.release(connection)
+            self._drop(connection)
             raise
         self._idle.append((connection, time.monotonic()))
         return reply
+
+    def _drop(self, connection: Any) -> None:
+        connection.disconnect()
+        self._client.connection_pool.release(connection)
 
     def _take(self) -> Any:
         if self._pid != os.getpid():

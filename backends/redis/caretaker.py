@@ -13,7 +13,7 @@ from typing import Any
 
 from backends.contact import Contact
 from backends.errors import BackendError
-from backends.redis.connection import connect, disconnect, translated
+from backends.redis.connection import connect, disconnect, hear, translated
 from backends.redis.scripts import script_text
 from backends.terms import Terms
 
@@ -105,6 +105,8 @@ class Caretaker:
                 pause_s = self._tick()
             except BackendError as exc:
                 self._contact.lost(exc, since=started)
+                # By now another server may be the primary.
+                self._client.connection_pool.disconnect(inuse_connections=False)
                 pause_s = min(self._terms.beat_s, 1.0)
             except Exception:
                 # The lease is worth more than whatever this was.
@@ -116,10 +118,10 @@ class Caretaker:
         started = time.monotonic()
         with translated(self._contact.where):
             arguments = (*self._head, "p", self._pump, self._terms.lease_ms)
-            _, due_ms, waiting, publishable, lost_news = self._beat(args=arguments)
+            _, due_ms, waiting, publishable, lost_news, refused = self._beat(args=arguments)
             self.renewed_at = started
             publishable += self._take_over()
-        self._contact.answered(since=started)
+        hear(self._contact, refused, since=started)
         self._on_beat(Backlog(waiting, publishable, bool(lost_news)))
         due_s = int(due_ms) / 1000
         return self._terms.beat_s if due_s < 0 else min(due_s, self._terms.beat_s)

@@ -20,8 +20,9 @@ from redis.connection import parse_url
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from backends.contact import unquoted
-from backends.errors import BackendError, BackendUnavailableError
+from backends.contact import Contact, unquoted
+from backends.errors import BackendError, BackendRefusingError, BackendUnavailableError
+from backends.redis.refusals import Refusal, refusal_in
 
 #: Seconds to connect, and to wait for an answer, unless the URL says otherwise.
 _TIMEOUT_S = 5.0
@@ -29,17 +30,8 @@ _SENTINEL_PORT = 26379
 _TIMEOUTS = {"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _TIMEOUT_S}
 _BLOCKING: Mapping[str, Any] = {**_TIMEOUTS, "retry": Retry(NoBackoff(), 0)}
 _AWAITED: Mapping[str, Any] = {**_TIMEOUTS, "retry": AsyncRetry(NoBackoff(), 0)}
-#: Answers that speak of the server's state, not of our command; some have classes of
-#: their own, and a script of Redis 6 hides them in its text.
-_REFUSED = (
-    redis.ReadOnlyError,
-    redis.exceptions.OutOfMemoryError,
-    redis.exceptions.NoPermissionError,
-)
-_REFUSALS = re.compile(
-    r"\b(OOM|MISCONF|READONLY|LOADING|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|BUSY"
-    r"|NOAUTH|NOPERM|WRONGPASS|DENIED)\b"
-)
+#: Answers that speak of our account, which somebody may set right.
+_DENIED = re.compile(r"\b(NOAUTH|NOPERM|WRONGPASS|DENIED)\b")
 
 AnyRedis = redis.Redis | redis.asyncio.Redis
 
@@ -50,7 +42,7 @@ def connect(url: str) -> redis.Redis:
     `sentinel://user:password@host:port;sentinel://host2:port/service` takes the
     master's name from its path or from `?master_name=`; a number in the path is the
     database. User, password and socket options are the master's; those of the
-    Sentinels themselves are `sentinel_username` and `sentinel_password`.
+    Sentinels themselves are `sentinel_username` and `sentinel_password`. There is no TLS.
 
     Raises:
         ValueError: the URL can't be read. Its text is not repeated, for its password.
@@ -97,6 +89,13 @@ def disconnect(client: redis.Redis) -> None:
         each.connection_pool.disconnect()
 
 
+async def disconnect_async(client: redis.asyncio.Redis) -> None:
+    """The same for an event loop."""
+    for each in (client, *_sentinels(client)):
+        await each.aclose()
+        await each.connection_pool.disconnect()
+
+
 def describe(client: AnyRedis) -> str:
     """Where *client* connects, in words without user or password."""
     pool: Any = client.connection_pool
@@ -104,6 +103,14 @@ def describe(client: AnyRedis) -> str:
     if sentinels:
         return f"redis master {pool.service_name!r} by sentinel at {', '.join(sentinels)}"
     return f"redis at {_place(client)}"
+
+
+def speaks_for_a_replica(exc: redis.ResponseError) -> bool:
+    """True where another server is the primary by now: the connection leads to the wrong one."""
+    refusal = refusal_in(exc)
+    is_replica = refusal is not None and refusal.code in ("READONLY", "MASTERDOWN")
+    # What was blocked in a primary that has become a replica is let go with this.
+    return is_replica or "UNBLOCKED" in str(exc)
 
 
 @contextmanager
@@ -118,11 +125,29 @@ def translated(where: str) -> Iterator[None]:
 
 
 def _translation_of(exc: redis.RedisError, text: str, where: str) -> BackendError:
+    refusal = refusal_in(exc)
+    if refusal is not None:
+        return refused(refusal, where)
     if isinstance(exc, (redis.ConnectionError, redis.TimeoutError)):
         return BackendUnavailableError(f"{where} does not answer: {text}")
-    if isinstance(exc, _REFUSED) or _REFUSALS.search(text):
+    if isinstance(exc, redis.exceptions.NoPermissionError) or _DENIED.search(text):
         return BackendUnavailableError(f"{where} refuses: {text}")
     return BackendError(f"{where} failed: {text}")
+
+
+def hear(contact: Contact, refused: Any, *, since: float) -> None:
+    """Tell *contact* of an answer, and of what it says Redis refuses of others: an error of its."""
+    if not isinstance(refused, redis.RedisError):
+        contact.answered(since=since)
+        return
+    contact.lost(_translation_of(refused, str(refused), contact.where), since=since)
+
+
+def refused(refusal: Refusal, where: str) -> BackendUnavailableError:
+    """A refusal as our error; the same text for the same refusal, whatever was asked."""
+    if refusal.is_of_writes:
+        return BackendRefusingError(f"{where} takes no writes: {refusal}")
+    return BackendUnavailableError(f"{where} refuses: {refusal}")
 
 
 @contextmanager
@@ -154,6 +179,8 @@ class SentinelTarget:
         account = f"{accounts[0]}@" if accounts else ""
         last = nodes[-1]
         query = dict(parse_qsl(last.query))
+        if any(option == "ssl" or option.startswith("ssl_") for option in query):
+            raise ValueError("a sentinel URL has no TLS, neither to Sentinels nor to Redis")
         name = query.pop("master_name", "" if last.path[1:].isdecimal() else last.path[1:])
         if not name:
             raise ValueError("a sentinel URL names its master: /name or ?master_name=name")

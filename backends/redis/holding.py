@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from backends.redis.streams import Fields
+
 
 class Holding:
     """Entries by what is behind them. Used from one event loop.
@@ -13,12 +15,25 @@ class Holding:
 
     def __init__(self) -> None:
         self._entries: dict[str, list[bytes]] = {}
-        self._all: set[bytes] = set()
+        #: With what each entry begins a conversation, if it does.
+        self._all: dict[bytes, Fields | None] = {}
 
-    def add(self, key: str, entry: bytes) -> None:
-        """Work was taken."""
+    def add(self, key: str, entry: bytes, beginning: Fields | None = None) -> None:
+        """Work was taken.
+
+        Args:
+            beginning: the entry's fields, where it begins a conversation.
+        """
         self._entries.setdefault(key, []).append(entry)
-        self._all.add(entry)
+        self._all[entry] = beginning
+
+    def beginning(self, key: str) -> Fields | None:
+        """With what the entry that `take` would give begins a conversation, if it does.
+
+        Raises:
+            KeyError: none is held.
+        """
+        return self._all.get(self._entries[key][-1])
 
     def snapshot(self) -> set[bytes]:
         """Every entry held now, those that are about to end included."""
@@ -43,7 +58,7 @@ class Holding:
 
     def forget(self, entry: bytes) -> None:
         """It has ended."""
-        self._all.discard(entry)
+        self._all.pop(entry, None)
 
     @contextmanager
     def ending(self, key: str) -> Iterator[bytes]:

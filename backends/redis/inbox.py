@@ -71,12 +71,21 @@ class Inbox:
                 # What was handed to us then is ours, though we never saw it.
                 self._unseen_after = "0"
                 self._contact.lost(exc, since=started)
+                # By now another server may be the primary.
+                await self._line.drop()
                 await asyncio.sleep(pause_s(failures))
                 continue
             self._contact.answered(since=started)
             if not entries:
                 raise_if_cancelled()
             return entries
+
+    def look_again(self) -> None:
+        """An answer of Redis went astray: what this pump has settled may be unsettled again.
+
+        So it is after a failover, and then nothing but the pump's own list there tells of it.
+        """
+        self._unseen_after = "0"
 
     async def close(self) -> None:
         """Let go of the connection."""
@@ -87,8 +96,10 @@ class Inbox:
             return await self._read_group(">", limit)
         # What is settled while the question is on its way must not count as unseen.
         held = self._held.snapshot()
-        rows = await self._read_group(self._unseen_after, limit)
-        self._unseen_after = rows[-1][0].decode() if rows else None
+        after, self._unseen_after = self._unseen_after, None
+        rows = await self._read_group(after, limit)
+        if self._unseen_after is None and rows:
+            self._unseen_after = rows[-1][0].decode()
         return [(entry, fields) for entry, fields in rows if entry not in held]
 
     async def _read_group(self, after: str, limit: int) -> Entries:

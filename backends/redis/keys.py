@@ -40,6 +40,9 @@ A pump over Redis has these besides:
 | `l:counts` | hash | how often things have happened, for those who watch |
 | `l:quarantine` | list | what was found and is none of ours, cut short |
 
+A conversation that is nothing yet but a message that waits for a pump has no key of its own: it
+stands in that message's entry, to which `i:open` leads; see `folded.lua`.
+
 A link is empty or `=` and the chain. Moments are milliseconds by Redis's clock;
 `NEVER` stands for none. Each key expires when the last thing in it ends.
 """

@@ -7,10 +7,12 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from threading import Event
 from typing import Any, NamedTuple
+
+import msgspec
 
 from backends.codec import Codec
 from backends.contact import contact_with, pause_s
@@ -19,7 +21,7 @@ from backends.mailbox import Envelope, Returned
 from backends.protocol import BackendConfig
 from backends.redis.caller import Caller
 from backends.redis.caretaker import Backlog, Caretaker
-from backends.redis.connection import connect, describe, disconnect, translated
+from backends.redis.connection import connect, describe, disconnect, hear, translated
 from backends.redis.keys import escape, unescape
 from backends.redis.records import Dispatch, Outcome, Records
 from backends.redis.scripts import OF_LEDGER
@@ -164,6 +166,15 @@ class LedgerClient:
         """
         return int(self._run("release", owner, fingerprint, *map(escape, dispatch_ids)))
 
+    def deaths(self, dispatch_id: str) -> int:
+        """How many processes have died of a dispatch; 0 while Redis is away."""
+        try:
+            with translated(self.contact.where):
+                kept = self._client.hget(f"{self._prefix}l:deaths", escape(dispatch_id))
+            return len(msgspec.msgpack.decode(kept, type=list)) if kept else 0
+        except (BackendUnavailableError, msgspec.MsgspecError):
+            return 0
+
     def beat(self, worker: str, advert: Mapping[str, str | int]) -> None:
         """Renew a worker's lease; *advert* is what it tells of itself.
 
@@ -171,7 +182,9 @@ class LedgerClient:
             BackendUnavailableError: Redis does not answer.
         """
         told = [part for pair in advert.items() for part in pair]
-        self._caller.run("beat", "w", worker, self.terms.lease_ms, *told)
+        started = time.monotonic()
+        _, refused = self._caller.run("beat", "w", worker, self.terms.lease_ms, *told)
+        hear(self.contact, refused, since=started)
 
     def processes_at_work(self, worker: str) -> set[int]:
         """The processes of *worker* that hold a dispatch.
@@ -179,12 +192,35 @@ class LedgerClient:
         Raises:
             BackendUnavailableError: Redis does not answer.
         """
-        with translated(self.contact.where):
-            owners = self._client.hvals(f"{self._prefix}l:claims")
+        return set(self.claims_of(worker))
+
+    def claims_of(self, worker: str) -> dict[int, list[bytes]]:
+        """What each process of *worker* holds, as Redis has the ids.
+
+        Raises:
+            BackendUnavailableError: Redis does not answer.
+        """
+        with self._asking():
+            claims = self._client.hgetall(f"{self._prefix}l:claims")
         mine = f"{worker}/".encode()
-        found = {owner.removeprefix(mine) for owner in owners if owner.startswith(mine)}
-        # What is none of ours must not keep us from looking after our own.
-        return {int(process) for process in found if _PROCESS.fullmatch(process)}
+        found: dict[int, list[bytes]] = {}
+        for dispatch_id, owner in claims.items():
+            process = owner.removeprefix(mine)
+            # What is none of ours must not keep us from looking after our own.
+            if owner.startswith(mine) and _PROCESS.fullmatch(process):
+                found.setdefault(int(process), []).append(dispatch_id)
+        return found
+
+    def disclaim(self, worker: str, process: int, claims: Iterable[bytes]) -> int:
+        """Give back what a live process does not hold, whatever Redis says; how much that was.
+
+        Args:
+            claims: as `claims_of` has them.
+
+        Raises:
+            BackendUnavailableError: Redis does not answer.
+        """
+        return int(self._caller.run("release", f"{worker}/{process}", "", *claims))
 
     def bury(self, worker: str, dead: Mapping[int, str], *, is_counted: bool = True) -> int:
         """Put back what *dead* processes of a live worker had claimed; how much that was.
@@ -226,7 +262,7 @@ class LedgerClient:
             BackendUnavailableError: Redis does not answer.
         """
         key = f"{self._prefix}s:{name}"
-        with translated(self.contact.where):
+        with self._asking():
             # Not before they are handed over: a reply that is lost must not take them with it.
             if self._handed_over:
                 self._client.xdel(key, *self._handed_over)
@@ -238,13 +274,24 @@ class LedgerClient:
 
     def interrupt(self, name: str) -> None:
         """Let whoever waits for outcomes on a stream go on at once."""
-        with suppress(BackendUnavailableError), translated(self.contact.where):
+        with suppress(BackendUnavailableError), self._asking():
             self._client.xadd(f"{self._prefix}s:{name}", {"n": ""}, nomkstream=True)
 
     def close(self) -> None:
         """Close the connection."""
         self._caller.close()
         disconnect(self._client)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Around what is asked past the caller."""
+        try:
+            with translated(self.contact.where):
+                yield
+        except BackendUnavailableError:
+            # By now another server may be the primary.
+            self._client.connection_pool.disconnect(inuse_connections=False)
+            raise
 
     def _sort_out(self, listener: bytes, joined: bytes) -> None:
         """End what none of ours could be called; its neighbours wait to be published again."""

@@ -31,13 +31,15 @@ from backends.mailbox import (
 )
 from backends.protocol import BackendConfig
 from backends.redis.arguments import (
+    Arguments,
+    beginning_arguments,
     dispatch_arguments,
     key_of,
     opening_arguments,
     settlement_arguments,
 )
 from backends.redis.caretaker import Backlog, Caretaker
-from backends.redis.connection import connect_async, describe
+from backends.redis.connection import connect_async, describe, disconnect_async
 from backends.redis.holding import Holding
 from backends.redis.inbox import Inbox
 from backends.redis.keys import escape, unescape
@@ -102,10 +104,15 @@ class RedisMailbox:
         ttl_ms = math.ceil(config.redis_ttl * 1000)
         self._head = (config.redis_prefix, 0, ttl_ms, config.keep_closed)
         self._scripts = Pipeliner(
-            self._client, self._contact, head=self._head, on_waiting=self._set_waiting
+            self._client,
+            self._contact,
+            head=self._head,
+            on_waiting=self._set_waiting,
+            replicas=config.redis_replicas,
         )
         stream = f"{config.redis_prefix}s:{self.pump}"
         self._news = News(self._client, stream, self._scripts, self._records, self._contact)
+        self._news.must_be_safe = config.redis_replicas > 0
         self._caretaker: Caretaker | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -176,10 +183,13 @@ class RedisMailbox:
         first = opening.envelopes[0]
         self._news.scopes[first.scope] = first.conversation
         self._entering += 1
+        number = next(self._numbers)
+        self._unreplied[number] = None
         opened = None
         try:
-            opened = await self._open(opening, first)
+            opened = self._opened(opening, await self._send_opening(opening, number))
         finally:
+            del self._unreplied[number]
             self._entering -= 1
             if opened is None or opened.is_closed:
                 self._news.scopes.pop(first.scope, None)
@@ -187,16 +197,15 @@ class RedisMailbox:
                 self._news.scopes[first.scope] = opened.conversation
         return opened
 
-    async def _open(self, opening: Opening, first: Envelope) -> Opened:
-        max_slots = self._config.max_slots_per_thread
-        arguments = opening_arguments(self._records, opening, max_slots, self.fingerprints)
-        number = next(self._numbers)
-        self._unreplied[number] = None
+    def _send_opening(self, opening: Opening, number: int) -> Awaitable[list[Any]]:
+        """Have it accepted; the reply."""
+        command, arguments = self._command_of(opening)
         replied = next(iter(self._unreplied))
-        try:
-            status, *rest = await self._scripts.run("open", self.pump, number, replied, *arguments)
-        finally:
-            del self._unreplied[number]
+        return self._scripts.run(command, self.pump, number, replied, *arguments)
+
+    def _opened(self, opening: Opening, reply: list[Any]) -> Opened:
+        first = opening.envelopes[0]
+        status, *rest = reply
         if status == b"slots":
             raise self._full(rest[0])
         if status == b"known":
@@ -212,6 +221,16 @@ class RedisMailbox:
             )
         self._wake_for(opening.envelopes)
         return Opened(first.conversation, first.scope, is_new=bool(rest[0]))
+
+    def _command_of(self, opening: Opening) -> tuple[str, Arguments]:
+        """What accepts it, and with which arguments."""
+        first = opening.envelopes[0]
+        if first.to not in self.fingerprints:
+            beginning = self._records.beginning(opening)
+            if beginning is not None:
+                return "begin", beginning_arguments(beginning, first.conversation)
+        max_slots = self._config.max_slots_per_thread
+        return "open", opening_arguments(self._records, opening, max_slots, self.fingerprints)
 
     async def take(self, limit: int) -> list[Work]:
         """Wait until something can be taken."""
@@ -232,8 +251,13 @@ class RedisMailbox:
     def settle(self, settlement: Settlement) -> Awaitable[Effects]:
         """Apply everything a hop did; waits while Redis is away."""
         key = key_of(settlement.taken)
-        max_slots = self._config.max_slots_per_thread
-        arguments = settlement_arguments(self._records, settlement, max_slots, self.fingerprints)
+        arguments = settlement_arguments(
+            self._records,
+            settlement,
+            self._config.max_slots_per_thread,
+            self.fingerprints,
+            beginning=self._held.beginning(key),
+        )
         entry = self._held.take(key)
         reply = self._scripts.run("settle", self.pump, entry, *arguments)
         effects_of = partial(self._settled, settlement, entry)
@@ -262,14 +286,16 @@ class RedisMailbox:
         """Put a taken message back, to be taken by any pump after *delay_s* seconds."""
         record, delay_ms = self._records.message(envelope), int(delay_s * 1000)
         with self._held.ending(envelope.id) as entry:
-            await self._scripts.run("defer", entry, escape(envelope.id), record, delay_ms)
+            await self._scripts.run(
+                "defer", entry, escape(envelope.conversation), escape(envelope.id), record, delay_ms
+            )
         self._hurry()
 
     async def dispatch(self, envelope: Envelope, fingerprint: str) -> None:
         """Hand a taken message over to the workers."""
         arguments = dispatch_arguments(self._records, envelope, fingerprint)
         with self._held.ending(envelope.id) as entry:
-            await self._scripts.run("dispatch", entry, *arguments)
+            await self._scripts.run("dispatch", entry, escape(envelope.conversation), *arguments)
         self.on_publishable()
 
     async def stop(self) -> int:
@@ -285,8 +311,7 @@ class RedisMailbox:
             given_back = await asyncio.to_thread(caretaker.stop)
             if given_back:
                 log.info("messages left in redis", extra={"action": "stop", "count": given_back})
-        await self._client.aclose()
-        await self._client.connection_pool.disconnect()
+        await disconnect_async(self._client)
         return 0
 
     async def _admit(self, entry: bytes, fields: dict[bytes, bytes]) -> list[Work]:
@@ -305,7 +330,7 @@ class RedisMailbox:
         if work is None:
             await self._drop(entry)
             return []
-        self._held.add(key_of(work), entry)
+        self._held.add(key_of(work), entry, fields if b"d" in fields else None)
         return [work]
 
     async def _drop(self, entry: bytes, raw: bytes = b"") -> None:
@@ -370,6 +395,7 @@ class RedisMailbox:
         """Redis is back: what it had to tell us may have gone astray."""
         self.on_publishable()
         if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._inbox.look_again)
             self._loop.call_soon_threadsafe(self._news.ask)
 
     def _full(self, thread_id: bytes) -> BufferFullError:

@@ -39,6 +39,8 @@ class News:
         self.on_news: Callable[[Effects], None] = lambda _: None
         #: Conversation of each open scope that this pump began.
         self.scopes: dict[str, str] = {}
+        #: Whether what others tell must have reached replicas before it is passed on.
+        self.must_be_safe = False
         self._client = client
         self._stream = stream
         self._scripts = scripts
@@ -49,24 +51,27 @@ class News:
         self._asking: set[asyncio.Task[None]] = set()
 
     async def read(self, block_ms: int) -> None:
-        """Read the stream until cancelled.
+        """Read the stream until cancelled; from its beginning, for what was told is taken out.
+
+        After a failover what is new may have smaller ids than what was read before.
 
         Args:
             block_ms: longest blocking read; the socket's timeout is longer.
         """
-        last: bytes | str = "0"
         failures = 0
         while True:
             started = time.monotonic()
             try:
                 with translated(self._contact.where):
-                    found = await self._client.xread({self._stream: last}, block=block_ms)
+                    found = await self._client.xread({self._stream: "0"}, block=block_ms)
                 self._contact.answered(since=started)
                 entries = entries_of(found)
                 if not entries:
                     raise_if_cancelled()
-                for entry, fields in entries:
-                    last = entry
+                if entries and self.must_be_safe:
+                    # Its reply comes when replicas have all that was written before.
+                    await self._scripts.run("recall")
+                for _, fields in entries:
                     self._tell([fields.get(part, b"") for part in (b"k", b"s", b"a")])
                 # Not before it is told: a reply that is lost must not take the news with it.
                 with translated(self._contact.where):
@@ -76,6 +81,8 @@ class News:
             except BackendError as exc:
                 failures += 1
                 self._contact.lost(exc, since=started)
+                # By now another server may be the primary.
+                await self._client.connection_pool.disconnect(inuse_connections=False)
                 await asyncio.sleep(pause_s(failures))
 
     def effects(self, news: Iterable[bytes]) -> Effects:
@@ -132,7 +139,7 @@ class News:
             name = escape(scope).encode()
             if record:
                 self._tell([b"answered", name, record])
-            is_gone = state == b"closed" and scope in self.scopes
+            is_gone = state != b"open" and scope in self.scopes
             if is_gone and not record and not is_second:
                 gone[scope] = scopes[scope]
                 continue
@@ -141,7 +148,10 @@ class News:
                 # The conversation is forgotten already. If it was another pump that answered
                 # it, this pump has heard that by its stream.
                 self.on_news(Effects([(scope, unheard)], [], []))
-            if is_gone:
+            if is_gone and state == b"unknown":
+                self.scopes.pop(scope, None)
+                self.on_news(Effects([], [scope], [], unknown_scopes=[scope]))
+            elif is_gone:
                 self._tell([b"closed", name, b""])
         if gone:
             # This pump may have answered in a settlement that was sent after the question, and

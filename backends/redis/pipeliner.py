@@ -3,14 +3,21 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from itertools import count
+from typing import Any
 
 import hiredis
 import redis
 import redis.asyncio
 
 from backends.contact import Contact, pause_s
-from backends.errors import BackendClosedError, BackendError, BackendUnavailableError
+from backends.errors import (
+    BackendClosedError,
+    BackendError,
+    BackendRefusingError,
+    BackendUnavailableError,
+)
+from backends.redis.aside import Aside, Command
 from backends.redis.connection import translated
 from backends.redis.line import Line
 from backends.redis.scripts import script_text
@@ -20,24 +27,23 @@ MAX_BATCH = 256
 #: Commands of one script, and arguments beyond which it takes no further one: Redis serves nobody
 #: else meanwhile.
 MAX_TURN, MAX_TURN_ARGUMENTS = 32, 2000
-
-
-class _Command(NamedTuple):
-    name: str
-    arguments: Sequence[Any]
-    reply: "asyncio.Future[Any]"
+#: Milliseconds that replicas may take, before what they should have is sent once more.
+WAIT_MS = 1000
 
 
 class Pipeliner:
     """One connection's worth of commands, in order.
 
     While Redis is away commands wait and are sent again when it is back. One whose reply
-    was lost runs twice, so every command must bear that.
+    was lost runs twice, so every command must bear that. What it refuses for now waits aside: a
+    full one is emptied by what ends.
 
     Args:
         client: not closed here.
         head: what the script gets before the commands.
         on_waiting: told after each turn how many messages wait.
+        replicas: how many must have what the commands wrote before their replies are given;
+            until then they are sent again.
     """
 
     def __init__(
@@ -47,14 +53,20 @@ class Pipeliner:
         *,
         head: Sequence[Any],
         on_waiting: Callable[[int], None],
+        replicas: int = 0,
     ) -> None:
         self._client: Any = client
         self._line = Line(client)
         self._contact = contact
         self._head = tuple(head)
         self._on_waiting = on_waiting
+        self._replicas = replicas
         self._digest = ""
-        self._queue: list[_Command] = []
+        self._queue: list[Command] = []
+        self._numbers = count()
+        #: What was refused, how often in a row, and when it is tried again.
+        self._aside, self._refusals = Aside(), 0
+        self._retry: asyncio.TimerHandle | None = None
         self._wakeup = asyncio.Event()
         self._server: asyncio.Task[None] | None = None
 
@@ -78,8 +90,12 @@ class Pipeliner:
         if self._server is None:
             raise BackendClosedError("the mailbox is not running")
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Command(name, arguments, reply))
-        self._wakeup.set()
+        command = Command(next(self._numbers), name, arguments, reply)
+        if name in self._aside:
+            self._aside.put(command)
+        else:
+            self._queue.append(command)
+            self._wakeup.set()
         return reply
 
     async def stop(self) -> None:
@@ -88,8 +104,11 @@ class Pipeliner:
         if server is not None:
             server.cancel()
             await asyncio.gather(server, return_exceptions=True)
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
         await self._line.drop()
-        for command in self._queue:
+        for command in (*self._queue, *self._aside.empty()):
             if not command.reply.done():
                 _fail(command.reply, BackendClosedError("the mailbox was stopped"))
         self._queue.clear()
@@ -104,19 +123,45 @@ class Pipeliner:
             batch = self._queue[:MAX_BATCH]
             sent_at = time.monotonic()
             refusal = await self._send(batch)
-            # Whatever is still without a reply stays at the head of the queue.
-            self._queue[: len(batch)] = [each for each in batch if not each.reply.done()]
+            left = [each for each in batch if not each.reply.done()]
+            is_refused = isinstance(refusal, BackendRefusingError)
+            self._set_aside(batch, left if is_refused else [])
+            # Whatever else is without a reply stays at the head of the queue.
+            self._queue[: len(batch)] = [] if is_refused else left
             if not self._queue:
                 self._wakeup.clear()
             if refusal is None:
-                failures = 0
                 self._contact.answered(since=sent_at)
             else:
-                failures += 1
                 self._contact.lost(refusal, since=sent_at)
+                # By now another server may be the primary.
+                await self._line.drop()
+            failures = 0 if refusal is None or is_refused else failures + 1
+            if failures:
                 await asyncio.sleep(pause_s(failures))
 
-    async def _send(self, batch: list[_Command]) -> BackendUnavailableError | None:
+    def _set_aside(self, batch: list[Command], refused: list[Command]) -> None:
+        """Try what is *refused* of a batch again later; others of its like now, if it was not."""
+        for command in refused:
+            self._aside.put(command)
+        if refused:
+            self._refusals += 1
+            if self._retry is None:
+                loop = asyncio.get_running_loop()
+                self._retry = loop.call_later(pause_s(self._refusals), self._try_again)
+        elif any(command.name in self._aside for command in batch):
+            self._refusals = 0
+            self._try_again()
+
+    def _try_again(self) -> None:
+        """Send some of what was refused; when that is taken, more."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        self._queue += self._aside.some(MAX_TURN)
+        self._wakeup.set()
+
+    async def _send(self, batch: list[Command]) -> BackendUnavailableError | None:
         """Send *batch* and hand out the replies; what kept Redis from giving all of them."""
         turns = list(_turns(batch))
         try:
@@ -131,27 +176,45 @@ class Pipeliner:
             for turn, reply in zip(turns, replies, strict=True)
             if not isinstance(reply, redis.exceptions.NoScriptError)
         ]
-        return next((refusal for refusal in refusals if refusal is not None), None)
+        found = [refusal for refusal in refusals if refusal is not None]
+        # One that answers nothing now outweighs one that only takes no writes.
+        return min(found, key=lambda each: isinstance(each, BackendRefusingError), default=None)
 
-    async def _exchange(self, turns: list[list[_Command]]) -> list[Any]:
+    async def _exchange(self, turns: list[list[Command]]) -> list[Any]:
         """The reply to each turn, an error included."""
-        return await self._line.exchange(b"".join(map(self._packed, turns)), len(turns))
+        packed = b"".join(map(self._packed, turns))
+        if not self._replicas:
+            return await self._line.exchange(packed, len(turns))
+        timeout_s = self._line.timeout_s
+        wait_ms = WAIT_MS if timeout_s is None else min(WAIT_MS, int(timeout_s * 500))
+        words: tuple[Any, ...] = ("WAIT", self._replicas, wait_ms)
+        wait: bytes = hiredis.pack_command(words)
+        *replies, reached = await self._line.exchange(packed + wait, len(turns) + 1)
+        if isinstance(reached, Exception):
+            raise reached
+        if reached < self._replicas:
+            raise BackendUnavailableError(
+                f"{self._contact.where} has replicated this to {reached} of {self._replicas}"
+                " (backend.redis_replicas)"
+            )
+        return replies
 
-    def _packed(self, turn: list[_Command]) -> bytes:
+    def _packed(self, turn: list[Command]) -> bytes:
         words: list[Any] = ["EVALSHA", self._digest, 0, *self._head]
-        for name, arguments, _ in turn:
-            words += (name, len(arguments), *arguments)
+        for command in turn:
+            words += (command.name, len(command.arguments), *command.arguments)
         packed: bytes = hiredis.pack_command(tuple(words))
         return packed
 
-    def _hand_out(self, turn: list[_Command], reply: Any) -> BackendUnavailableError | None:
+    def _hand_out(self, turn: list[Command], reply: Any) -> BackendUnavailableError | None:
         """Give each command of *turn* its reply; what kept Redis from running some of them."""
         replies: list[Any] = [reply] * len(turn)
         if not isinstance(reply, Exception):
             waiting, *replies = reply
             self._on_waiting(waiting)
         refusal = None
-        for (_, _, awaited), each in zip(turn, replies, strict=True):
+        for command, each in zip(turn, replies, strict=True):
+            awaited = command.reply
             if awaited.done():
                 continue
             if not isinstance(each, Exception):
@@ -167,9 +230,9 @@ class Pipeliner:
         return refusal
 
 
-def _turns(batch: list[_Command]) -> Iterator[list[_Command]]:
+def _turns(batch: list[Command]) -> Iterator[list[Command]]:
     """*batch* in order, as many commands together as one script may hold."""
-    turn: list[_Command] = []
+    turn: list[Command] = []
     size = 0
     for command in batch:
         if turn and (len(turn) >= MAX_TURN or size > MAX_TURN_ARGUMENTS):

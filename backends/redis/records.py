@@ -1,11 +1,22 @@
 """What the mailbox writes into Redis: each kind of record, sealed to its place."""
 
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from backends.codec import Codec, decoded
-from backends.mailbox import Answer, Envelope, Hop, Letter
+from backends import chains
+from backends.codec import SIGNED_BYTES, Codec, decoded
+from backends.mailbox import Answer, Envelope, Hop, Letter, Opening
+from backends.protocol import SlotRecord
+
+
+class Beginning(NamedTuple):
+    """A message that begins a conversation: the rest of it follows from its slot."""
+
+    chain: str
+    slot: bytes
+    #: Binds the two to each other; empty where nothing is signed.
+    tag: bytes
 
 
 class Dispatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -61,6 +72,33 @@ class Records:
         """The message behind an inbox entry."""
         return _decoded(_envelopes, self._codec.open(record, "message"))
 
+    def beginning(self, opening: Opening) -> Beginning | None:
+        """A message that begins a conversation, as far as it does not follow from its slot.
+
+        None where it is not such a message, or would not follow.
+        """
+        if len(opening.envelopes) != 1 or len(opening.slots) != 1 or opening.message_id is not None:
+            return None
+        envelope, slot = opening.envelopes[0], opening.slots[0]
+        if not _is_first(envelope, slot) or not self._codec.is_slot_of(envelope.payload, slot.data):
+            return None
+        chain, data = envelope.chain, slot.data
+        if not self._codec.signs:
+            return Beginning(chain, data, b"")
+        body = _body_of_beginning(chain, data)
+        tag = self._codec.seal(body, "beginning")[: -len(body)]
+        return Beginning(chain, data, tag)
+
+    def open_beginning(self, beginning: Beginning) -> Envelope:
+        """The message behind it."""
+        chain, slot, tag = beginning
+        if tag or self._codec.signs:
+            self._codec.open(tag + _body_of_beginning(chain, slot), "beginning")
+        conversation, from_id, to = chains.first_hops(chain)
+        payload = self._codec.slot_payload(slot, conversation)
+        ids = conversation, conversation, conversation, chain, conversation
+        return Envelope(*ids, to, from_id, payload, is_from_outside=True)
+
     def dispatch(self, dispatch_id: str, dispatch: Dispatch) -> bytes:
         """A dispatch, for the ledger."""
         return self._codec.seal(_encoder.encode(dispatch), "dispatch", dispatch_id)
@@ -108,6 +146,27 @@ class Records:
     def open_letter(self, letter_id: str, record: bytes) -> Letter:
         """The dead letter under this id."""
         return _decoded(_letters, self._codec.open(record, "letter", letter_id))
+
+
+def _is_first(envelope: Envelope, slot: SlotRecord) -> bool:
+    """True for the only message of a new conversation that has no name of its own."""
+    conversation, chain = envelope.conversation, envelope.chain
+    return (
+        conversation == envelope.id == envelope.scope == envelope.thread_id == slot.thread_id
+        and chain == slot.chain
+        and chain.endswith(
+            chains.conversation_chain("", conversation, envelope.from_id, envelope.to)
+        )
+        and envelope.attempt == 1
+        and envelope.is_from_outside
+        # A trace follows from nothing.
+        and envelope.trace is None
+    )
+
+
+def _body_of_beginning(chain: str, slot: bytes) -> bytes:
+    # The slot's own tag stands for its bytes.
+    return slot[:SIGNED_BYTES] + chain.encode()
 
 
 def _decoded(decoder: msgspec.msgpack.Decoder[T], body: bytes) -> T:

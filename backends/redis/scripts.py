@@ -5,9 +5,9 @@ from functools import cache
 from importlib.resources import files
 
 #: Scripts on threads alone, which any `SharedBackend` has.
-OF_THREADS = ("write", "link", "refresh", "delete", "clear", "list", "count")
+OF_THREADS = ("write", "link", "refresh", "delete", "clear", "list", "count", "unfold")
 #: What the mailbox does, as commands that travel together in one script, `turn`.
-COMMANDS = ("open", "settle", "gathered", "recall", "defer", "drop", "dispatch")
+COMMANDS = ("begin", "open", "settle", "gathered", "recall", "defer", "drop", "dispatch")
 #: Scripts on conversations.
 OF_CONVERSATIONS = ("turn", "replay")
 #: Scripts on dispatches, workers and pumps: the ledger.
@@ -27,14 +27,16 @@ OF_LEDGER = (
 )
 #: Scripts for those who watch.
 OF_WATCHERS = ("gauge",)
-_CONVERSATIONS = ("threads", "conversations", "fields", "messages", "scopes", "lives")
+_THREADS = ("threads", "folded")
+_BUFFERS = (*_THREADS, "buffers")
+_CONVERSATIONS = (*_THREADS, "conversations", "fields", "messages", "scopes", "lives")
 _PARTS = {
-    **dict.fromkeys(OF_THREADS, ("threads",)),
-    **dict.fromkeys((*OF_LEDGER, *OF_WATCHERS), ("threads", "conversations", "ledger")),
-    "write": ("quick", "threads"),
+    **dict.fromkeys(OF_THREADS, _BUFFERS),
+    **dict.fromkeys((*OF_LEDGER, *OF_WATCHERS), (*_THREADS, "conversations", "ledger")),
+    "write": ("quick", *_BUFFERS),
     "turn": (*_CONVERSATIONS, "commands", *COMMANDS),
     "replay": _CONVERSATIONS,
-    "record": ("threads", "conversations", "fields", "messages", "ledger"),
+    "record": (*_THREADS, "conversations", "fields", "messages", "ledger"),
 }
 
 

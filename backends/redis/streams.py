@@ -9,7 +9,7 @@ from backends.codec import decoded
 from backends.errors import CodecError
 from backends.mailbox import Envelope, Returned
 from backends.redis.keys import unescape
-from backends.redis.records import Records
+from backends.redis.records import Beginning, Records
 
 #: What is kept of a record that is none of ours: so many of them, so many bytes each.
 MAX_QUARANTINED, MAX_QUARANTINED_BYTES = 1000, 4096
@@ -26,6 +26,8 @@ def message_of(records: Records, fields: Fields) -> Envelope | Returned:
         CodecError: it is forged, damaged, or of no known kind.
     """
     try:
+        if b"d" in fields:
+            return _beginning(records, fields)
         if b"m" in fields:
             return records.open_message(fields[b"m"])
         dispatch_id = unescape(fields[b"i"])
@@ -37,8 +39,16 @@ def message_of(records: Records, fields: Fields) -> Envelope | Returned:
     except KeyError as exc:
         raise CodecError(f"a stream entry is of no known kind: it has no {exc}") from exc
     except UnicodeDecodeError as exc:
-        raise CodecError("a stream entry's id or reason is not UTF-8") from exc
+        raise CodecError("a stream entry's id, chain or reason is not UTF-8") from exc
     return Returned(dispatch_id, dispatch.envelope, None, None, reason, history)
+
+
+def _beginning(records: Records, fields: Fields) -> Envelope:
+    chain = unescape(fields[b"l"])
+    try:
+        return records.open_beginning(Beginning(chain, fields[b"d"], fields.get(b"m", b"")))
+    except ValueError as exc:
+        raise CodecError(f"a stream entry begins no conversation: {exc}") from exc
 
 
 def entries_of(found: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:

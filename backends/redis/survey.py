@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from backends.chains import first_hops
 from backends.codec import Codec, decoded
 from backends.errors import CodecError
 from backends.mailbox import Envelope
@@ -26,6 +27,8 @@ MOST_FIELDS = 500
 MOST_DISPATCHES = 200
 #: Records asked for at once, and bytes after which no more are: payloads may be large.
 _CHUNK, _MOST_BYTES = 20, 16 * 1024**2
+#: As in `folded.lua`: what a place in the index of open ones is a fraction of.
+_NUMBERS = 4096
 _OPEN, _CLOSED, _LETTERS = "i:open", "i:closed", "i:letters"
 
 _histories = msgspec.msgpack.Decoder(list[object])
@@ -207,7 +210,13 @@ class Survey(Archive):
         for entry, total in zip(entries, totals, strict=True):
             is_large = total > MOST_FIELDS
             fields = {} if is_large else {**next(replies), **next(replies)}
-            told = self._told(entry.name, entry.moment_ms, entry.is_open, fields.items())
+            told = self._told(
+                entry.name,
+                entry.moment_ms,
+                entry.is_open,
+                fields.items(),
+                is_folded=entry.is_open and not total,
+            )
             found.append(Brief(told, is_large, total))
         return found
 
@@ -270,7 +279,21 @@ class Survey(Archive):
                 first = max(1, last - min(_CHUNK, limit - len(records)) + 1)
                 records = self._client.lrange(key, first, last) + records
                 last = first - 1
+            if last < 0:
+                records = self._first_slot(thread_id)
         return [self._message(record, thread_id) for record in records]
+
+    def _first_slot(self, thread_id: str) -> list[bytes]:
+        """Of a conversation that is nothing yet but its first message; see `folded.lua`."""
+        place = self._client.zscore(f"{self._prefix}{_OPEN}", escape(thread_id))
+        if place is None:
+            return []
+        entry = f"{int(place)}-{int(place % 1 * _NUMBERS)}"
+        for _, fields in self._client.xrange(f"{self._prefix}s:inbox", entry, entry):
+            with suppress(ValueError):
+                if first_hops(unescape(fields.get(b"l", b"")))[0] == thread_id:
+                    return [fields.get(b"d", b"")]
+        return []
 
     def letter_ids(self, offset: int, limit: int) -> list[str]:
         """Dead letters, the newest first."""

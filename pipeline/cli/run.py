@@ -29,6 +29,7 @@ from pipeline.metrics.endpoint import Address, MetricsEndpoint
 from pipeline.organism import Organism
 from pipeline.pump import StreamPump
 from pipeline.roster import Roster
+from pipeline.tracing import exporting_traces
 
 OK, FAILED = 0, 1
 
@@ -75,6 +76,7 @@ def run(  # noqa: PLR0913 - one argument an option
         raise click.UsageError("--input, --output and --json need --to")
     configure_logging(is_verbose=verbose, hides_failures=to is not None)
     organism = load(file)
+    click.get_current_context().with_resource(exporting_traces(organism.name))
     clear_heartbeat(heartbeat_file)
     shows = _Shows(heartbeat_file, taken(metrics))
     if to is None:

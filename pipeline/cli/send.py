@@ -23,6 +23,7 @@ from pipeline.errors import HandlerError, NoAnswerError
 from pipeline.organism import Organism
 from pipeline.pump import StreamPump
 from pipeline.stations import codec_of
+from pipeline.tracing import exporting_traces
 
 OK, FAILED = 0, 1
 #: What stands for stdin.
@@ -83,6 +84,7 @@ def send(*, words: tuple[str, ...], option: Path | None, as_json: bool, **asked:
     file, listener, text = _arguments(words, option)
     configure_logging(is_verbose=False, hides_failures=True)
     organism = load(file)
+    click.get_current_context().with_resource(exporting_traces(organism.name))
     is_shared = organism.backend.backend_type == "redis"
     if not is_shared and not asked["wait"]:
         raise click.UsageError("--no-wait needs backend.type: redis; here the message ends with us")

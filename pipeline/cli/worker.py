@@ -11,6 +11,7 @@ from pipeline.cli.fleet import check_fleet, worker_command, worker_environment
 from pipeline.cli.metrics import check_address, metrics_options
 from pipeline.cli.options import clear_heartbeat, heartbeat_option, load, organism_argument
 from pipeline.metrics.endpoint import Address
+from pipeline.tracing import check_environment
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -54,6 +55,7 @@ def worker(
     """
     organism = load(file)
     check_fleet(organism, file)
+    check_environment()
     clear_heartbeat(heartbeat_file)
     check_address(metrics)
     command = worker_command(organism, concurrency=concurrency, loglevel=loglevel)

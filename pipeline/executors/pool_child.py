@@ -8,6 +8,7 @@ import threading
 from dataclasses import dataclass, field
 from functools import cache
 from multiprocessing import connection, parent_process
+from multiprocessing.util import Finalize
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from backends.factory import create_backend
 from pipeline.context_buffer import ContextBuffer, use_context_buffer
 from pipeline.messages import HandlerMetadata
 from pipeline.thread_registry import ThreadRegistry, use_registry
+from pipeline.tracing import export_traces, flush, spans_of_process
 from pipeline.worker import Call, Handler, Outcome, run_call
 
 #: What ends a whole process group, from a terminal or a supervisor: the pump's to act on.
@@ -34,6 +36,8 @@ class ChildSetup:
     signing_keys: tuple[str | bytes, ...] = field(default=(), repr=False)
     realm: str = ""
     format: Format = "msgpack"
+    #: What traces call this service; empty where tracing is off.
+    service: str = ""
 
 
 class Ticket(msgspec.Struct, frozen=True, array_like=True):
@@ -44,6 +48,8 @@ class Ticket(msgspec.Struct, frozen=True, array_like=True):
     handler_name: str
     payload: bytes
     metadata: HandlerMetadata
+    #: The trace of its hop, whose span is the pump's.
+    trace: bytes | None = None
 
 
 ticket_encoder = msgspec.msgpack.Encoder()
@@ -62,6 +68,13 @@ class _Child:
         use_context_buffer(ContextBuffer(self.backend, self.codec))
         use_registry(ThreadRegistry(self.backend))
         self.runner = asyncio.Runner()
+        if setup.service:
+            # For handlers' own spans, unless a module of theirs has seen to it.
+            export_traces(setup.service)
+        self.spans = spans_of_process() if setup.service else None
+        if self.spans is not None:
+            # What ends here by itself runs no function of `atexit`.
+            Finalize(None, flush, exitpriority=0)
 
 
 _child: _Child | None = None
@@ -95,7 +108,11 @@ def run_ticket(data: bytes) -> bytes:
     ticket = _ticket_decoder.decode(data)
     handler = _resolve(ticket.handler_module, ticket.handler_name)
     call = Call(ticket.listener, handler, ticket.payload, ticket.metadata)
-    outcome = run_call(call, _child.codec, _child.runner)
+    if _child.spans is None:
+        outcome = run_call(call, _child.codec, _child.runner)
+    else:
+        with _child.spans.within(ticket.trace):
+            outcome = run_call(call, _child.codec, _child.runner)
     return msgspec.msgpack.encode(outcome)
 
 

@@ -15,6 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver, get_context, resource_tracker
+from typing import TYPE_CHECKING
 
 from pipeline.errors import PipelineError
 from pipeline.executors.pool_child import (
@@ -29,6 +30,9 @@ from pipeline.executors.pool_child import (
 )
 from pipeline.messages import ErrorCode
 from pipeline.worker import Call, Outcome
+
+if TYPE_CHECKING:
+    from pipeline.spans import Spans
 
 #: Calls a process holds at a time: one runs, the next is there when it ends.
 CALLS_PER_PROCESS = 2
@@ -79,12 +83,12 @@ class _Process:
         """True while the child runs a call, be it one that was given up here."""
         return bool(self._unreturned)
 
-    async def run(self, call: Call) -> Outcome | None:
+    async def run(self, call: Call, trace: bytes | None) -> Outcome | None:
         """Run one call; None if the process died and the call had no part in it."""
         self.calls += 1
         job = _Job(call, self.calls)
         try:
-            future = self._pool.submit(run_ticket, _encode(call))
+            future = self._pool.submit(run_ticket, _encode(call, trace))
         except BrokenProcessPool:
             self.is_dead = True
             return None
@@ -170,14 +174,14 @@ class _Place:
     def _has_served(self, process: _Process) -> bool:
         return bool(self._max_calls) and process.calls >= self._max_calls
 
-    async def run(self, call: Call) -> Outcome:
+    async def run(self, call: Call, trace: bytes | None) -> Outcome:
         """Run one call; again, uncounted, where its process died before its turn."""
         self.load += 1
         try:
             outcome: Outcome | None = None
             while outcome is None:
                 process = await self.boot()
-                outcome = await process.run(call)
+                outcome = await process.run(call, trace)
             return outcome
         finally:
             self.load -= 1
@@ -200,9 +204,18 @@ class ProcessPoolExecutor:
         setup: what each process is told once.
         workers: how many processes.
         max_tasks_per_child: calls after which a process is replaced; 0 for never.
+        spans: what made the span that is current where `run` is called.
     """
 
-    def __init__(self, setup: ChildSetup, *, workers: int, max_tasks_per_child: int) -> None:
+    def __init__(
+        self,
+        setup: ChildSetup,
+        *,
+        workers: int,
+        max_tasks_per_child: int,
+        spans: "Spans | None" = None,
+    ) -> None:
+        self._spans = spans
         self.places = workers * CALLS_PER_PROCESS
         self._places = [_Place(setup, max_tasks_per_child) for _ in range(workers)]
         self._free = asyncio.Semaphore(self.places)
@@ -228,7 +241,8 @@ class ProcessPoolExecutor:
         """
         async with self._free:
             place = min(self._places, key=lambda place: place.load)
-            return await place.run(call)
+            trace = None if self._spans is None else self._spans.current()
+            return await place.run(call, trace)
 
     async def stop(self) -> None:
         """End every process."""
@@ -249,10 +263,17 @@ def _start_server() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
-def _encode(call: Call) -> bytes:
+def _encode(call: Call, trace: bytes | None) -> bytes:
     handler = call.handler
     return ticket_encoder.encode(
-        Ticket(call.listener, handler.__module__, handler.__qualname__, call.payload, call.metadata)
+        Ticket(
+            call.listener,
+            handler.__module__,
+            handler.__qualname__,
+            call.payload,
+            call.metadata,
+            trace,
+        )
     )
 
 

@@ -7,6 +7,7 @@ that takes an `ExecutorSetup` and returns an `Executor`.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
 
 from backends import BackendConfig
 from backends.codec import Codec
@@ -17,6 +18,9 @@ from pipeline.executors.process_pool import ProcessPoolExecutor
 from pipeline.executors.protocol import Executor
 from pipeline.organism import Organism
 from pipeline.stations import modules_of
+
+if TYPE_CHECKING:
+    from pipeline.spans import Spans
 
 ENTRY_POINT_GROUP = "celery_pump.executors"
 
@@ -29,6 +33,8 @@ class ExecutorSetup:
     codec: Codec
     #: How another process on this machine reaches the organism's backend.
     child_backend: Callable[[], BackendConfig]
+    #: What makes spans; None where tracing is off.
+    spans: "Spans | None" = None
 
 
 def _inline(setup: ExecutorSetup) -> Executor:
@@ -46,10 +52,14 @@ def _process_pool(setup: ExecutorSetup) -> Executor:
         signing_keys=organism.serialization.signing_key,
         realm=organism.backend.redis_prefix,
         format=organism.serialization.format,
+        service=organism.name if setup.spans is not None else "",
     )
     pool = organism.process_pool
     return ProcessPoolExecutor(
-        child, workers=pool.workers, max_tasks_per_child=pool.max_tasks_per_child or 0
+        child,
+        workers=pool.workers,
+        max_tasks_per_child=pool.max_tasks_per_child or 0,
+        spans=setup.spans,
     )
 
 

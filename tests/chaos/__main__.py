@@ -1,8 +1,13 @@
-"""`python -m tests.chaos [messages] [seed …]`: the whole run, its report, and an exit code."""
+"""`python -m tests.chaos [messages] [seed …]`: the whole run, its report, and an exit code.
+
+`python -m tests.chaos failover` is about the failovers of Sentinel, `python -m tests.chaos beside`
+about the same kills with Celery alone.
+"""
 
 import sys
 from collections.abc import Iterator
 
+from tests.chaos import beside, failovers
 from tests.chaos.driver import Chaos
 from tests.chaos.outages import cuts, freezes, restarts
 from tests.chaos.report import Report
@@ -50,6 +55,10 @@ def _everything(messages: int, seeds: list[int]) -> Iterator[tuple[str, Report, 
 
 def main(arguments: list[str]) -> int:
     """Run everything; 0 if nothing was lost, doubled or slow to recover."""
+    if arguments[:1] == ["failover"]:
+        return failovers.main(*map(int, arguments[1:]))
+    if arguments[:1] == ["beside"]:
+        return beside.main(*map(int, arguments[1:]))
     messages, *seeds = (int(each) for each in arguments or (MESSAGES, *SEEDS))
     is_good = True
     for name, report, text in _everything(messages, seeds or list(SEEDS)):

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from pipeline import StreamPump
+from pipeline.errors import NoAnswerError
 from tests.chaos.handlers import Ask
 
 
@@ -18,8 +19,12 @@ def _say(**line: Any) -> None:
 
 async def _answer(pump: StreamPump, order: dict[str, Any]) -> None:
     ask = Ask(order["number"], order.get("path", ""))
-    told = await pump.request(order["to"], ask, message_id=order["id"])
-    _say(id=order["id"], number=told.number, run=told.run)
+    try:
+        told = await pump.request(order["to"], ask, message_id=order["id"])
+    except NoAnswerError as exc:
+        _say(id=order["id"], error=str(exc))
+    else:
+        _say(id=order["id"], number=told.number, run=told.run)
 
 
 async def _serve(pump: StreamPump) -> None:

@@ -28,11 +28,12 @@ class Said(NamedTuple):
 
 
 class PumpProcess:
-    """Runs `tests.chaos.pump`; what it says goes to a queue.
+    """Runs *module*; what it says goes to a queue.
 
     Args:
         organism: the file; the log is written beside it.
         said: everything the pump says, answers and its id.
+        module: what is run.
     """
 
     def __init__(
@@ -40,6 +41,8 @@ class PumpProcess:
         organism: Path,
         said: "SimpleQueue[Said]",
         environment: Mapping[str, str] | None = None,
+        *,
+        module: str = "tests.chaos.pump",
     ) -> None:
         #: The pump's own, once it runs.
         self.id = ""
@@ -48,7 +51,7 @@ class PumpProcess:
         self.log_path = organism.with_name(f"pump-{time.monotonic_ns()}.log")
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.chaos.pump", str(organism)],
+                [sys.executable, "-m", module, str(organism)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -13,6 +13,8 @@ class Report:
     accepted: int = 0
     #: Answered to whoever asked.
     completed: int = 0
+    #: Times that a caller was told that its request came to nothing, and asked again.
+    told: int = 0
     #: Answered with another number than is right.
     wrong: int = 0
     #: Conversations whose threads hold more than one answer left there, or another than its
@@ -27,6 +29,8 @@ class Report:
     recoveries_s: list[float] = field(default_factory=list)
     #: From each death of a pump until all it had been asked was answered by another.
     answers_s: list[float] = field(default_factory=list)
+    #: From each request until its first answer.
+    waits_s: list[float] = field(default_factory=list)
     duration_s: float = 0.0
     #: What the ledger has counted.
     ledger: dict[str, int] = field(default_factory=dict)
@@ -34,19 +38,31 @@ class Report:
     redis_mb: int = 0
 
     @property
+    def unanswered(self) -> int:
+        """Requests whose callers still wait."""
+        return self.accepted - self.completed
+
+    @property
     def lost(self) -> int:
         """Requests that were never answered, or left no trace."""
-        return self.accepted - self.completed + self.gaps
+        return self.unanswered + self.gaps
 
     @property
     def is_whole(self) -> bool:
         """True when every answer came, once, and is right."""
-        return not (self.lost or self.doubled or self.wrong)
+        return not (self.lost or self.doubled or self.wrong or self.told)
 
     @property
     def slowest_s(self) -> float:
         """The longest recovery."""
         return max(self.recoveries_s, default=0.0)
+
+    @property
+    def waits(self) -> str:
+        """How long callers waited who were answered."""
+        ordered = sorted(self.waits_s)
+        p99 = ordered[len(ordered) * 99 // 100] if ordered else 0.0
+        return f"an answer took {_spread(ordered)}, p99 {p99:.1f} s"
 
     def __str__(self) -> str:
         deeds = ", ".join(f"{count} {deed}" for deed, count in sorted(self.deeds.items()))
@@ -54,7 +70,7 @@ class Report:
         ledger = ", ".join(f"{name} {self.ledger.get(name, 0)}" for name in counted)
         return (
             f"accepted {self.accepted}, completed {self.completed}, lost {self.lost},"
-            f" doubled {self.doubled}, wrong {self.wrong},"
+            f" doubled {self.doubled}, wrong {self.wrong}, told and asked again {self.told},"
             f" re-run {self.runs - self.expected_runs} of {self.expected_runs};"
             f" struck {deeds or 'nobody'}; taken over after {_spread(self.recoveries_s)};"
             f" answered elsewhere after {_spread(self.answers_s)};"

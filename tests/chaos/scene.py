@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.fleet import write_organism
 
@@ -26,8 +27,10 @@ LISTENERS.append({**LISTENERS[-1], "name": "hold-on-worker", "cpu_bound": True})
 
 
 @contextmanager
-def scene(url: str, prefix: str = "chaos:", *, lease_s: float = LEASE_S) -> Iterator[Path]:
-    """An organism file over the Redis at *url*."""
+def scene(
+    url: str, prefix: str = "chaos:", *, lease_s: float = LEASE_S, **backend: Any
+) -> Iterator[Path]:
+    """An organism file over the Redis at *url*; *backend* are settings of that section."""
     with tempfile.TemporaryDirectory(prefix="pump-chaos-") as folder:
         yield write_organism(
             Path(folder) / "organism.yaml",
@@ -35,5 +38,5 @@ def scene(url: str, prefix: str = "chaos:", *, lease_s: float = LEASE_S) -> Iter
             prefix,
             LISTENERS,
             celery={"lease_s": lease_s},
-            backend={"keep_closed": KEEP_CLOSED},
+            backend={"keep_closed": KEEP_CLOSED, **backend},
         )

@@ -15,14 +15,12 @@ class Traces:
     """Reads conversations that have ended.
 
     Args:
-        client: of the organism's Redis.
+        client, url: of the organism's Redis.
     """
 
-    def __init__(self, organism: Organism, client: Any) -> None:
+    def __init__(self, organism: Organism, client: Any, url: str) -> None:
         self._client = client
         self._prefix = organism.backend.redis_prefix
-        options = client.connection_pool.connection_kwargs
-        url = f"redis://{options['host']}:{options['port']}/{options.get('db', 0)}"
         self._backend = create_backend(replace(organism.backend, redis_url=url))
         codec = codec_of(organism)
         stations_of(organism, codec)

@@ -26,7 +26,18 @@ MAX_SLOTS, MAX_THREADS, TTL_S = 3, 3, 10.0
 ids = st.sampled_from(["", "a", "b:", "ü", "^"])
 links = st.sampled_from(["", "r", "r.s", "r.s.#m.t", "r.@7.x", "r.@7.x.y:z", "ö.#q"])
 slots = st.binary(max_size=3)
-records = st.lists(st.builds(SlotRecord, ids, links, slots), max_size=4)
+
+
+def names_each_chain_once(batch: list[SlotRecord]) -> bool:
+    """No thread stands for two chains."""
+    return len({(slot.thread_id, slot.chain) for slot in batch}) == len(
+        {slot.thread_id for slot in batch}
+    )
+
+
+records = st.lists(st.builds(SlotRecord, ids, links, slots), max_size=4).filter(
+    names_each_chain_once
+)
 
 
 class Model:

@@ -124,7 +124,7 @@ def _payload(data: bytes) -> None:
 #: Between the fields of what is no record by itself.
 SEPARATOR = b"\xff\xfe"
 #: Fields of a stream entry that a byte's bits choose.
-_FIELDS = (b"m", b"i", b"o", b"x", b"y", b"h")
+_FIELDS = (b"m", b"i", b"o", b"x", b"y", b"h", b"l", b"d")
 
 
 def _entry(data: bytes) -> object:
@@ -273,6 +273,7 @@ TARGETS = {
         CodecError,
         [
             b"\x01" + RECORDS.message(ENVELOPE),
+            b"\xc0" + SEPARATOR.join((b"o.@7.a.b", CODEC.seal_slot(TYPED[1], "7", "a", "b"))),
             b"\x06" + SEPARATOR.join((b"id", _finished)),
             b"\x3a" + SEPARATOR.join((b"id", _dispatch, b"killed", _encode([("w/1", "12")]))),
         ],

@@ -1,7 +1,9 @@
 -- One pump or worker is alive. ARGV: 'p' or 'w', its id, lease in ms, then what a worker tells:
 -- fields and values. Moves retries that are due, and makes the pump's streams if they are gone. Returns
 -- now and, for a pump, ms until the next retry (-1: none), what waits, what can be published, and 1
--- if its news stream was gone.
+-- if its news stream was gone; last what Redis has against new work, as an error, or ''.
+local refused = shortage() or ''
+begin_though_full()
 local kind, id, lease = arg(), arg(), numeric_arg()
 redis.call('ZADD', ALIVE, integer(now + lease), kind .. ':' .. id)
 redis.call('PEXPIRE', ALIVE, integer(lease * LEASES_KEPT))
@@ -17,7 +19,7 @@ if kind == 'w' then
     redis.call('HSET', worker_key(id), arg(), arg())
   end
   redis.call('PEXPIRE', worker_key(id), integer(lease * LEASES_KEPT))
-  return {integer(now)}
+  return {integer(now), refused}
 end
 local news_stream = prefix .. 's:' .. id
 local is_fresh = redis.call('EXISTS', news_stream) == 0
@@ -38,4 +40,4 @@ for _, message in ipairs(due) do
 end
 local following = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2]
 local pause = following and math.max(0, tonumber(following) - now) or -1
-return {integer(now), integer(pause), waiting(), redis.call('LLEN', READY), is_fresh and 1 or 0}
+return {integer(now), integer(pause), waiting(), redis.call('LLEN', READY), is_fresh and 1 or 0, refused}

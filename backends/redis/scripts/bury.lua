@@ -1,6 +1,7 @@
 -- Processes of a live worker died. ARGV: worker, most attempts, 1 if their work counts as an
 -- attempt, then each process and the dispatch it was running (empty: any of those it held). Returns
 -- how many dispatches they had.
+begin_though_full()
 local worker, max_attempts, is_counted = arg(), numeric_arg(), arg() == '1'
 local running = {}
 while at < #ARGV do

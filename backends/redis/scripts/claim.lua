@@ -1,6 +1,7 @@
 -- A worker's process is about to run dispatches. ARGV: owner (worker/process), lease in ms, a batch.
 -- Returns the record of each, or '' where it is done or somebody else's; then how many wait to be
 -- published.
+begin_though_full()
 local owner, lease, joined = arg(), numeric_arg(), arg()
 -- One that has not beaten for long must not hold a claim that nobody would notice.
 redis.call('ZADD', ALIVE, 'NX', integer(now + lease), 'w:' .. worker_of(owner))

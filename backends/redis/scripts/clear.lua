@@ -10,5 +10,10 @@ local forget = is_for_slots and drop_slots or forget_link
 for _, id in ipairs(redis.call('ZRANGE', is_for_slots and THREADS or LINKS, 0, -1)) do
   forget(id)
 end
-each_conversation_thread(forget)
+each_conversation_thread(function(id, is_folded)
+  if is_folded then
+    unfold(id)
+  end
+  forget(id)
+end)
 tidy()

@@ -14,18 +14,22 @@ local holders = #ids > 0 and redis.call('HMGET', CLAIMS, unpack(ids))
 local found, done = {}, {}
 for i, id in ipairs(ids) do
   if holders[i] == owner then
-    if has_more then
-      hand_over(id, 'o', outcomes[i], 'r', '1')
-    else
-      hand_over(id, 'o', outcomes[i])
-    end
-    done[#done + 1] = id
+    done[#done + 1] = i
     found[i] = 1
   else
     found[i] = 0
   end
 end
 if #done > 0 then
+  begin_though_full()
+  for k, i in ipairs(done) do
+    if has_more then
+      hand_over(ids[i], 'o', outcomes[i], 'r', '1')
+    else
+      hand_over(ids[i], 'o', outcomes[i])
+    end
+    done[k] = ids[i]
+  end
   finish(done)
   count('completed', #done)
 end
@@ -70,6 +74,9 @@ if is_again then
   end
 elseif wanted > 0 and #done == #ids and processes_of(worker_of(owner)) > 0
   and redis.call('LLEN', READY) > redis.call('ZCARD', PUBLISHED) then
+  if #done == 0 then
+    begin_though_full()
+  end
   take()
 end
 return found

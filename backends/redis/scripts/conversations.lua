@@ -1,22 +1,35 @@
--- What the mailbox's scripts share, after threads.lua. ARGV: prefix, 0 (what is open does not
+-- What the mailbox's scripts share, after folded.lua. ARGV: prefix, 0 (what is open does not
 -- expire), the real time to live in ms, most conversations kept closed, then each script's own.
 --
--- A conversation is one hash: `o` open root scopes, `s<scope>` an open scope, `r<scope>` a root
--- scope's answer (empty: it ended without one), `g`, `n`, `k` and `a` a scatter, `t<thread>` a
--- thread it wrote to, `m<id>` a message id it was opened by, `h<id>` what came of one message. Hash and
+-- A conversation that is more than its first message is one hash: `o` open root scopes, `s<scope>`
+-- an open scope, `r<scope>` a root scope's answer (empty: it ended without one), `g`, `n`, `k` and
+-- `a` a scatter, `t<thread>` a thread it wrote to, `m<id>` a message id it was opened by, `h<id>` what
+-- came of one message; `x` where there is another thread than its own, an `m` or an `e`. Hash and
 -- threads end together; neither is in an index of threads.
 --
 -- Ending and reopening visit every field. So that they cost a conversation that goes on and on no
 -- more each time, `r` and `h` of one with many move to a second hash as it is reopened: `e` tells so.
 local real_ttl, keep_closed = tonumber(ARGV[3]), tonumber(ARGV[4])
-local INBOX, GROUP = prefix .. 's:inbox', 'pump'
-local OPEN, CLOSED = prefix .. 'i:open', prefix .. 'i:closed'
+local GROUP, CLOSED = 'pump', prefix .. 'i:closed'
 local READY, DELAYED = prefix .. 'l:ready', prefix .. 'i:delayed'
 local DISPATCHES, COUNTS = prefix .. 'l:dispatches', prefix .. 'l:counts'
 -- Ms that a pump may be out of reach and still be told which of its openings had come in.
 local OPENINGS_KEPT = 600000
 -- Fields of a conversation beyond which what it has done is set aside.
 local MOST_FIELDS = 128
+
+-- What Redis has against writing more, as its own error, or nil. Before a script's first write.
+local function shortage()
+  local reply = redis.pcall('ZADD', prefix .. 'i:alive', 'XX', 0, '')
+  return type(reply) == 'table' and reply.err and reply or nil
+end
+
+-- What is at work goes on though memory is full, or none would ever be freed: Redis refuses a script
+-- its first write alone, and none that only deletes.
+local function begin_though_full()
+  -- No worker has an empty name.
+  redis.call('DEL', prefix .. 'w:')
+end
 
 local at = 4
 local function arg()
@@ -64,11 +77,12 @@ end
 local is_persistent = false
 local function deliver(...)
   make_inbox()
-  redis.call('XADD', INBOX, '*', ...)
+  local entry = redis.call('XADD', INBOX, '*', ...)
   if not is_persistent then
     redis.call('PERSIST', INBOX)
     is_persistent = true
   end
+  return entry
 end
 
 -- What no pump or worker has taken yet.

@@ -1,6 +1,8 @@
--- Puts a taken message back until later. ARGV: entry, id, record, delay in ms.
+-- Puts a taken message back until later. ARGV: entry, the message's conversation, id, record, delay
+-- in ms.
 function commands.defer()
-  local entry, id, record, delay = arg(), arg(), arg(), numeric_arg()
+  local entry, conversation_id, id, record, delay = arg(), arg(), arg(), arg(), numeric_arg()
+  unfold(conversation_id)
   if not acknowledge(entry) then
     return {'duplicate'}
   end

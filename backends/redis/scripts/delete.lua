@@ -3,6 +3,7 @@
 local what, found = ARGV[3], 0
 for i = 4, #ARGV do
   local id = ARGV[i]
+  unfold(id)
   local chain = what ~= 'slots' and chain_of(id)
   local has_slots = what ~= 'links' and count_slots(id) > 0
   if has_slots then

@@ -3,10 +3,12 @@ local conversation, v
 -- Its hash as the command sees it: what it asks for is read once, what it changes is written at its
 -- end. False stands for no such field.
 local known, is_changed = {}, {}
+-- True where it has no hash yet.
+local is_new = false
 
 local function enter(id)
-  conversation, v = id, prefix .. 'v:' .. id
-  known, is_changed = {}, {}
+  conversation, v = id, conversation_hash(id)
+  known, is_changed, is_new = {}, {}, false
 end
 
 local function expect_fields(names)
@@ -18,7 +20,7 @@ end
 
 local function field(name)
   if known[name] == nil then
-    known[name] = redis.call('HGET', v, name)
+    known[name] = not is_new and redis.call('HGET', v, name)
   end
   return known[name]
 end
@@ -32,11 +34,11 @@ local function save_fields()
   for name in pairs(is_changed) do
     if known[name] then
       written[#written + 1], written[#written + 2] = name, known[name]
-    else
+    elseif not is_new then
       gone[#gone + 1] = name
     end
   end
   call_with('HSET', v, written)
   call_with('HDEL', v, gone)
-  is_changed = {}
+  is_changed, is_new = {}, false
 end

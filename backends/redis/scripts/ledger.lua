@@ -84,7 +84,7 @@ end
 
 local function record_of(kept)
   -- Without a line feed it is none of ours; that is for whoever opens it to say.
-  return string.match(kept, '\n(.*)$') or kept
+  return string.sub(kept, (string.find(kept, '\n', 1, true) or 0) + 1)
 end
 
 -- What is mostly empty is asked once.
@@ -183,6 +183,16 @@ local function bury_worker(worker, is_counted, max_attempts)
   return found + publish_again('+inf')
 end
 
+-- What is about to be another entry leads nowhere any more.
+local function unfold_entry(fields)
+  for i = 1, #fields, 2 do
+    local hash = fields[i] == 'l' and conversation_key(fields[i + 1])
+    if hash then
+      unfold(string.sub(hash, #conversation_hash('') + 1))
+    end
+  end
+end
+
 -- Gives the entries a pump holds to whoever takes next.
 local function bury_pump(pump)
   redis.call('ZREM', ALIVE, 'p:' .. pump)
@@ -196,6 +206,7 @@ local function bury_pump(pump)
     for _, row in ipairs(pending) do
       local entry = redis.call('XRANGE', INBOX, row[1], row[1])[1]
       if entry then
+        unfold_entry(entry[2])
         deliver(unpack(entry[2]))
         found = found + 1
       end

@@ -5,9 +5,11 @@ local is_found = {}
 for _, id in ipairs(found) do
   is_found[id] = true
 end
-each_conversation_thread(function(id)
-  if not is_found[id] and (not is_for_slots or count_slots(id) > 0) then
+local chains = {}
+each_conversation_thread(function(id, is_folded)
+  if not is_found[id] and (is_folded or not is_for_slots or count_slots(id) > 0) then
     found[#found + 1] = id
+    chains[id] = is_folded and not is_for_slots and folded(id).l
   end
 end)
 if is_for_slots then
@@ -15,7 +17,7 @@ if is_for_slots then
 end
 local links = {}
 for _, id in ipairs(found) do
-  local chain = chain_of(id)
+  local chain = chains[id] or chain_of(id)
   if chain then
     links[#links + 1] = id
     links[#links + 1] = chain

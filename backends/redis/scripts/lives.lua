@@ -1,5 +1,6 @@
 -- How conversations begin and end; after scopes.lua.
--- What has become of conversations, for their indexes at the end of the script.
+-- What has become of conversations, for their indexes at the end of the script: false where one has
+-- ended, its place where it is folded.
 local is_open = {}
 -- Threads of those that have ended, or are forgotten; keys of the latter.
 local ended_threads, gone_threads, gone_keys = {}, {}, {}
@@ -35,13 +36,23 @@ local function set_aside(names)
     call_with('HSET', elder_key(v), written)
     call_with('HDEL', v, moved)
     set_field('e', '')
+    set_field('x', '')
+  end
+end
+
+-- The same for most conversations, which are one thread, without looking at every field.
+local function each_part_of(id, has_more, visit)
+  if has_more then
+    each_part(conversation_hash(id), visit)
+  else
+    visit(thread_key(id), id)
   end
 end
 
 local function forget(id)
-  local hash = prefix .. 'v:' .. id
+  local hash = conversation_hash(id)
   gone_keys[#gone_keys + 1] = hash
-  each_part(hash, function(key, thread)
+  each_part_of(id, redis.call('HEXISTS', hash, 'x') == 1, function(key, thread)
     gone_keys[#gone_keys + 1] = key
     gone_threads[#gone_threads + 1] = thread
   end)
@@ -54,7 +65,7 @@ local function close_conversation()
     return
   end
   redis.call('PEXPIRE', v, integer(real_ttl))
-  each_part(v, function(key, thread)
+  each_part_of(conversation, field('x'), function(key, thread)
     redis.call('PEXPIRE', key, integer(real_ttl))
     ended_threads[#ended_threads + 1] = thread
   end)
@@ -76,6 +87,16 @@ local function index_threads(threads, ends)
       changed[index] = true
     end
   end
+end
+
+-- Unfolds the conversation that the command is about; what is in its hash is written at the command's
+-- end.
+local function unfold_into(chain, pump, slot)
+  unfold_thread(conversation, chain, slot)
+  scopes[conversation] = first_scope(pump)
+  set_field('o', 1)
+  set_field('t' .. conversation, '')
+  is_new = true
 end
 
 -- Opens a root scope; true when it opened its conversation, or opened it again.
@@ -109,7 +130,7 @@ local function index_conversations()
   local opened, ended, ended_rows = {}, {}, {}
   for id, is_still_open in pairs(is_open) do
     local rows = is_still_open and opened or ended_rows
-    rows[#rows + 1], rows[#rows + 2] = integer(now), id
+    rows[#rows + 1], rows[#rows + 2] = type(is_still_open) == 'string' and is_still_open or integer(now), id
     if not is_still_open then
       ended[#ended + 1] = id
     end

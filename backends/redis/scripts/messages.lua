@@ -8,9 +8,10 @@ local function read_slots()
   return slots
 end
 
--- The thread that has no room for its slots, or nil; and the length of each list as it is.
-local function full_thread(slots, max_slots)
-  local lengths, sizes = {}, {}
+-- The thread that has no room for its slots, or nil; and the length of each list as it is. *lengths*:
+-- those that are known.
+local function full_thread(slots, max_slots, lengths)
+  local sizes = {}
   for _, slot in ipairs(slots) do
     local id = slot[1]
     lengths[id] = lengths[id] or redis.call('LLEN', thread_key(id))
@@ -35,15 +36,27 @@ local function adopt(id, chain)
   take_from(LINKS, id)
 end
 
+local function add_thread(id)
+  set_field('t' .. id, '')
+  if id ~= conversation then
+    set_field('x', '')
+  end
+end
+
 local function remember(slots, lengths)
   for _, slot in ipairs(slots) do
     local id, chain, data = slot[1], slot[2], slot[3]
     if lengths[id] == 0 then
-      redis.call('RPUSH', thread_key(id), '=' .. chain, data)
-      set_field('t' .. id, '')
+      add_thread(id)
+      if redis.call('RPUSH', thread_key(id), '=' .. chain, data) > 2 then
+        -- A new conversation's own, of which nobody should have known.
+        redis.call('LSET', thread_key(id), -2, data)
+        redis.call('LTRIM', thread_key(id), 0, -2)
+        adopt(id, chain)
+      end
     else
       if lengths[id] and not field('t' .. id) then
-        set_field('t' .. id, '')
+        add_thread(id)
         adopt(id, chain)
       end
       redis.call('RPUSH', thread_key(id), data)

@@ -1,6 +1,6 @@
 -- Applies everything one hop did, or nothing. ARGV: pump, entry, conversation, scope, gather (when
 -- it is one that was taken), most slots of a thread, id of the message (when it is one) and its hop,
--- slots; what is sent; scatters, each with its gather, its record, and scope and message of each
+-- what it begins a conversation with (chain, pump and slot, or '' where it does not), slots; what is sent; scatters, each with its gather, its record, and scope and message of each
 -- member; answers; letter id and letter. Returns {'ok', answers dropped, news ...}, {'duplicate'} or
 -- {'slots', thread}.
 local function scatter(scope)
@@ -31,26 +31,33 @@ function commands.settle()
   local entry, id, scope, gather, max_slots
   me, entry, id, scope, gather, max_slots = arg(), arg(), arg(), arg(), arg(), numeric_arg()
   local message, hop = arg(), arg()
+  local chain, pump, slot = arg(), nil, nil
+  if chain ~= '' then
+    pump, slot = arg(), arg()
+  end
   local slots = read_slots()
 
-  local full, lengths = full_thread(slots, max_slots)
-  if full then
-    return {'slots', full}
-  end
-  if not acknowledge(entry) then
-    return {'duplicate'}
-  end
   enter(id)
   -- A message leaves a mark when it is settled, a scatter is gone then: a copy of an entry, put
   -- there by whoever can write to the stream, enters nothing twice.
   local mark = gather == '' and 'h' .. message or 'g' .. gather
-  local names = {'s' .. scope, 'r' .. scope, 'o', mark}
-  for thread, length in pairs(lengths) do
-    if length > 0 and #names < 1000 then
-      names[#names + 1] = 't' .. thread
-    end
+  local names = {'s' .. scope, 'r' .. scope, 'o', 'x', mark}
+  for i = 1, math.min(#slots, 1000) do
+    names[#names + 1] = 't' .. slots[i][1]
   end
   expect_fields(names)
+  if chain ~= '' and not field('o') and redis.call('ZSCORE', OPEN, id) then
+    unfold_into(chain, pump, slot)
+  end
+  local full, lengths = full_thread(slots, max_slots, {})
+  if full then
+    save()
+    return {'slots', full}
+  end
+  if not acknowledge(entry) then
+    save()
+    return {'duplicate'}
+  end
   if not scope_of(scope) then
     -- Its conversation was deleted by hand.
     return {'duplicate'}

@@ -1,6 +1,7 @@
 -- Takes over what the dead held, and what the broker lost. ARGV: lease in ms, most attempts, ms to
 -- wait for a worker that fits. Returns how many entries and dispatches were moved.
 local lease, max_attempts, no_worker = numeric_arg(), numeric_arg(), numeric_arg()
+begin_though_full()
 local since = tonumber(redis.call('HGET', SERVICE, 'since')) or now
 if now - since < lease then
   -- After an outage everybody gets the time to say that they live.

@@ -6,11 +6,7 @@ local THREADS, LINKS = prefix .. 'i:threads', prefix .. 'i:links'
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 
--- A little later than asked for, so that not every write has to move it.
-local fresh_end = ttl > 0 and now + ttl + math.floor(ttl / 64) or NEVER
 local changed = {}
--- Threads whose key this script has made.
-local is_made = {}
 
 -- Lua would write a large number as 9e+15, which Redis takes for no integer.
 local function integer(number)
@@ -25,21 +21,9 @@ local function chain_key(chain)
   return prefix .. 'c:' .. chain
 end
 
-local function count_slots(id)
-  return math.max(redis.call('LLEN', thread_key(id)) - 1, 0)
-end
-
 local function chain_of(id)
   local link = redis.call('LINDEX', thread_key(id), 0)
   return link and link ~= '' and string.sub(link, 2) or nil
-end
-
--- The chain that the newest hop was called from; chains.py says how markers are skipped.
-local function caller_of(chain)
-  repeat
-    chain = string.match(chain, '^(.*)%.[^.]*$')
-  until not chain or not (string.find(chain, '^[@#][^.]*$') or string.find(chain, '%.[@#][^.]*$'))
-  return chain ~= '' and chain or nil
 end
 
 local function expire_at(key, moment)
@@ -48,11 +32,6 @@ local function expire_at(key, moment)
   else
     redis.call('PEXPIREAT', key, integer(moment))
   end
-end
-
-local function put_in(index, id, ends)
-  redis.call('ZADD', index, integer(ends), id)
-  changed[index] = true
 end
 
 local function take_from(index, id)
@@ -71,125 +50,6 @@ end
 -- Where the hash of a long conversation keeps what it has done.
 local function elder_key(conversation_hash)
   return prefix .. 'e:' .. string.sub(conversation_hash, #prefix + 3)
-end
-
--- The threads of a conversation stand in its hash, and in no index.
-local function each_thread_of(conversation_hash, visit)
-  for _, field in ipairs(redis.call('HKEYS', conversation_hash)) do
-    if string.sub(field, 1, 1) == 't' then
-      visit(string.sub(field, 2))
-    end
-  end
-end
-
-local function each_conversation_thread(visit)
-  for _, index in ipairs({'i:open', 'i:closed'}) do
-    for _, id in ipairs(redis.call('ZRANGE', prefix .. index, 0, -1)) do
-      each_thread_of(prefix .. 'v:' .. id, visit)
-    end
-  end
-end
-
--- What a conversation has ends together: not while it is open, and not before what is written now.
-local function refresh_conversation(hash)
-  local left = redis.call('PTTL', hash)
-  if left >= 0 and now + left < fresh_end then
-    expire_at(hash, fresh_end)
-    expire_at(elder_key(hash), fresh_end)
-    each_thread_of(hash, function(id)
-      expire_at(thread_key(id), fresh_end)
-    end)
-  end
-end
-
--- When a thread written now ends: after its time to live, or later if it lives longer already.
-local function end_of(id)
-  local known = redis.call('ZSCORE', LINKS, id) or redis.call('ZSCORE', THREADS, id)
-  if not known and not is_made[id] and redis.call('PTTL', thread_key(id)) == -1 then
-    -- A conversation's, linked to another chain meanwhile.
-    known = NEVER
-  end
-  return math.max(fresh_end, tonumber(known or 0))
-end
-
-local function refresh(id, chain, has_slots)
-  local hash = chain and conversation_key(chain)
-  if hash and redis.call('HEXISTS', hash, 't' .. id) == 1 then
-    refresh_conversation(hash)
-    return
-  end
-  local ends = end_of(id)
-  expire_at(thread_key(id), ends)
-  if has_slots then
-    put_in(THREADS, id, ends)
-  end
-  if chain then
-    put_in(LINKS, id, ends)
-    expire_at(chain_key(chain), ends)
-  end
-end
-
-local function refresh_callers(chain)
-  local hash = conversation_key(chain)
-  if hash then
-    refresh_conversation(hash)
-  end
-  local caller = caller_of(chain)
-  while caller do
-    local id = redis.call('GET', chain_key(caller))
-    if id and redis.call('ZADD', LINKS, 'XX', 'GT', 'CH', integer(fresh_end), id) == 1 then
-      redis.call('ZADD', THREADS, 'XX', 'GT', integer(fresh_end), id)
-      changed[THREADS] = true
-      expire_at(thread_key(id), fresh_end)
-      expire_at(chain_key(caller), fresh_end)
-    end
-    caller = caller_of(caller)
-  end
-end
-
-local function drop_slots(id)
-  take_from(THREADS, id)
-  if chain_of(id) then
-    redis.call('LTRIM', thread_key(id), 0, 0)
-  else
-    redis.call('DEL', thread_key(id))
-  end
-end
-
-local function unlink(id, chain)
-  redis.call('DEL', chain_key(chain))
-  take_from(LINKS, id)
-  if count_slots(id) > 0 then
-    redis.call('LSET', thread_key(id), 0, '')
-  else
-    redis.call('DEL', thread_key(id))
-  end
-end
-
--- *derived*: the id that the chain stands for inside a conversation, or ''.
-local function link(id, chain, derived)
-  local known = chain_of(id)
-  if known == chain then
-    return
-  end
-  local former = redis.call('GET', chain_key(chain))
-  if not former and derived ~= '' and chain_of(derived) == chain then
-    former = derived
-  end
-  if former then
-    unlink(former, chain)
-  end
-  if known then
-    redis.call('DEL', chain_key(known))
-  end
-  if redis.call('EXISTS', thread_key(id)) == 1 then
-    redis.call('LSET', thread_key(id), 0, '=' .. chain)
-  else
-    redis.call('RPUSH', thread_key(id), '=' .. chain)
-    is_made[id] = true
-    take_from(THREADS, id)
-  end
-  redis.call('SET', chain_key(chain), id)
 end
 
 -- Ends every writing script. Not its beginning: once a script has written, Redis no

@@ -3,6 +3,14 @@
 -- Returns what waits, then each command's reply; one that fails replies with its error, and the
 -- others run all the same.
 tally = {}
+local ahead = at
+while ahead < #ARGV do
+  if ARGV[ahead + 1] == 'open' or ARGV[ahead + 1] == 'begin' then
+    refused = shortage()
+    break
+  end
+  ahead = ahead + 2 + tonumber(ARGV[ahead + 2])
+end
 local replies = {0}
 while at < #ARGV do
   local name, size = arg(), numeric_arg()
@@ -24,6 +32,7 @@ if #acknowledged > 0 then
 end
 publish_recorded()
 for pump, replied in pairs(replied_before) do
+  call_with('ZADD', openings_of(pump), openings[pump])
   redis.call('ZREMRANGEBYSCORE', openings_of(pump), '-inf', '(' .. replied)
   redis.call('PEXPIRE', openings_of(pump), OPENINGS_KEPT)
 end

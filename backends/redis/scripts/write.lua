@@ -7,6 +7,9 @@ local sizes = {}
 for i = 5, #ARGV, 3 do
   local id = ARGV[i]
   local size = sizes[id] or count_slots(id)
+  if size == 0 and unfold(id) then
+    size = 1
+  end
   if size >= max_slots then
     return {'slots', id}
   end

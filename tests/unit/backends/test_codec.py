@@ -220,7 +220,7 @@ def test_a_wrong_value_is_refused_when_decoded() -> None:
         codec.decode(typed)
 
 
-@pytest.mark.parametrize("record", [b"", b"\x01", b"\x02\x00abc", b"\x01\x07abc", b"garbage"])
+@pytest.mark.parametrize("record", [b"", b"\x02", b"\x01\x00abc", b"\x02\x07abc", b"garbage"])
 def test_an_unknown_format_version_is_a_clear_error(record: bytes) -> None:
     """Every record starts with a version; an unknown one is refused as such."""
     with pytest.raises(RecordVersionError, match="record"):

@@ -70,7 +70,7 @@ async def test_what_has_no_room_does_not_enter(
     assert isinstance(work, Envelope)
     full = SlotRecord("a", "chain.a", b"y")
     with pytest.raises(BufferFullError):
-        await mailbox.settle(Settlement(work, [full], opening("c").envelopes, [], []))
+        await mailbox.settle(Settlement(work, [full], list(opening("c").envelopes), [], []))
     assert (mailbox.waiting, mailbox.open_conversations) == (0, 1)
 
 

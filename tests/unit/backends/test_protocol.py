@@ -21,6 +21,7 @@ def test_settings_have_their_order_and_defaults() -> None:
         "max_slots_per_thread": 10_000,
         "max_threads": 1_000,
         "keep_closed": 1_000,
+        "redis_replicas": 0,
     }
 
 
@@ -33,6 +34,7 @@ def test_settings_have_their_order_and_defaults() -> None:
         {"max_slots_per_thread": 0},
         {"max_threads": 0},
         {"keep_closed": -1},
+        {"redis_replicas": -1},
     ],
 )
 def test_a_number_out_of_range_is_named(wrong: dict[str, Any]) -> None:

@@ -89,6 +89,7 @@ def test_sentinels_may_have_a_password_of_their_own() -> None:
     [
         ("http://example.org", "scheme"),
         ("sentinel://one/0", "master_name"),
+        ("sentinel://one/main?ssl=true&ssl_ca_certs=ca.pem", "no TLS"),
         ("redis://me:s3/cret@example.org", "percent-encode"),
         ("redis://example.org/0?socket_timeout=soon", "socket_timeout"),
         ("redis://exa..mple:1/0", "label empty"),
@@ -116,12 +117,9 @@ def test_a_client_that_decodes_is_refused() -> None:
     [
         redis.ConnectionError("refused"),
         redis.TimeoutError("slow"),
-        redis.BusyLoadingError("LOADING"),
         redis.AuthenticationError("WRONGPASS"),
-        redis.ReadOnlyError("You can't write against a read only replica."),
-        redis.ResponseError("MISCONF Redis is configured to save RDB snapshots"),
-        redis.ResponseError("Error running script (call to f_1): @user_script:3: -OOM command"),
-        redis.ResponseError("NOREPLICAS Not enough good replicas to write."),
+        redis.exceptions.NoPermissionError("this user has no permissions"),
+        redis.ResponseError("DENIED Redis is running in protected mode"),
     ],
 )
 def test_the_servers_state_is_unavailability(error: redis.RedisError) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import pytest
 
 from backends import chains
@@ -189,3 +190,22 @@ def test_derived_ids_are_the_same_every_time_and_never_long() -> None:
         parent = path
     assert len(seen) == 100
     assert derived_id("m", 1) != derived_id("m", 2)
+
+
+def test_what_is_sent_has_the_trace_of_what_was_taken(router: Router) -> None:
+    """Also by a pump that is not traced; a member's answer tells the scatterer's next run."""
+    given = msgspec.structs.replace(taken("desk", f"{ROOT}.desk"), trace=b"opaque")
+    replies = [
+        Reply("calculator.add", [ASK]),
+        Reply("calculator.add", [ASK, ASK], is_scatter=True),
+        Reply(None, [OTHER]),
+    ]
+    plan = router.plan(given, replies)
+    (scatter,) = plan.scatters
+    assert [each.trace for each in (*plan.sends, *scatter.members, scatter.reply_to)] == [
+        b"opaque"
+    ] * 4
+    # Whoever asked from outside has no use for it.
+    assert [answer.trace for answer in plan.answers] == [None]
+    (answer,) = router.plan(scatter.members[0], [Reply(None, [OTHER])]).answers
+    assert answer.trace == b"opaque"

@@ -1,0 +1,50 @@
+"""Commands that Redis refuses for now, kept from standing before what it takes."""
+
+import asyncio
+import heapq
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+
+class Command(msgspec.Struct, gc=False, order=True):
+    """One command of a turn, and who awaits its reply.
+
+    Thousands may wait, so the garbage collector is kept from them.
+    """
+
+    #: In the order in which they came up.
+    number: int
+    name: str
+    #: A tuple of texts, bytes and numbers.
+    arguments: Sequence[Any]
+    reply: "asyncio.Future[Any]"
+
+
+class Aside:
+    """What was refused, by name: what is refused to one command is refused to its like."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, list[Command]] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._waiting
+
+    def put(self, command: Command) -> None:
+        """It is to be tried again, in its order."""
+        heapq.heappush(self._waiting.setdefault(command.name, []), command)
+
+    def some(self, limit: int) -> list[Command]:
+        """Take the oldest, at most so many of each name; those nobody awaits any more are gone."""
+        found: list[Command] = []
+        for name, waiting in tuple(self._waiting.items()):
+            taken = [heapq.heappop(waiting) for _ in range(min(limit, len(waiting)))]
+            found += [command for command in taken if not command.reply.done()]
+            if not waiting:
+                del self._waiting[name]
+        return found
+
+    def empty(self) -> list[Command]:
+        """Take all."""
+        return self.some(max(map(len, self._waiting.values()), default=0))

@@ -1,0 +1,17 @@
+"""Redis behind Sentinel: its primary is killed under load, and everybody follows the next one."""
+
+import pytest
+
+from tests.chaos.failovers import failovers
+
+
+@pytest.mark.timeout(240)
+def test_everybody_follows_the_new_primary() -> None:
+    """By themselves; with what replicas have confirmed nothing is lost or doubled."""
+    found = failovers(1200, times=1, gap_s=0.5, replicas=1, limit_s=120)
+    assert found.report.is_whole, found
+    assert len(found.moved_s) == len(found.worked_s) == 1, found
+    *workers, _, _ = away = found.outage.away
+    # A worker may look at Redis before and after, and not meanwhile.
+    assert away == found.outage.back == [*workers, 1, 1], found
+    assert max(workers) <= 1, found

@@ -1,0 +1,57 @@
+"""A Redis that is full, or whose disk is: nothing is lost, everybody says so once and goes on."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from pipeline import StreamPump
+from tests.chaos.outages import refusals
+from tests.fleet import running_worker, write_organism
+from tests.servers import running_redis
+from tests.soak.handlers import LISTENERS, Load
+
+#: Bytes of each payload, and of Redis's memory beyond what it has at first: what a pump lets in at
+#: once needs several times that.
+FILLER, ROOM = 8192, 4 * 1024**2
+MANY = 1500
+
+
+@pytest.mark.timeout(240)
+def test_a_redis_that_takes_no_writes() -> None:
+    """Each process says once what is wrong and what helps, and once that it is over."""
+    outage = refusals(2000, away_s=0.5, gap_s=0.0, limit_s=180)
+    report = outage.report
+    assert report.is_whole, report
+    # Of the second and third the reason is the same; between them it may have been quiet for long.
+    assert outage.away == [times + 1 for times in outage.back], outage
+    assert max(outage.back) <= 2, outage
+    for log in outage.logs:
+        assert log.count("takes no writes: OOM: its memory is full; raise maxmemory, or") == 1
+        assert "takes no writes: MISCONF: it can't save to its disk; make room there" in log
+        assert "Traceback" not in log, log[log.find("Traceback") - 2000 :][:6000]
+
+
+@pytest.mark.timeout(240)
+async def test_a_full_redis_drains_by_itself(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is inside goes on, and frees the memory that the next need; nobody raises the limit."""
+    with running_redis() as server:
+        organism = write_organism(
+            tmp_path / "organism.yaml",
+            server.url,
+            "full:",
+            LISTENERS,
+            backend={"keep_closed": 10},
+        )
+        with running_worker(organism) as worker:
+            client = server.client()
+            client.config_set("maxmemory", client.info("memory")["used_memory"] + ROOM)
+            client.close()
+            async with StreamPump.from_file(organism) as pump, asyncio.timeout(180):
+                asked = (pump.request("burn", Load(n, "x" * FILLER)) for n in range(MANY))
+                answers = await asyncio.gather(*asked)
+            assert [answer.number for answer in answers] == list(range(MANY))
+        assert caplog.text.count("OOM: its memory is full; raise maxmemory, or") == 1, caplog.text
+        assert worker.log.count("OOM: its memory is full") <= 1, worker.log

@@ -1,0 +1,1 @@
+"""A long day: memory over time, floods, slow readers."""
