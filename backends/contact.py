@@ -50,7 +50,8 @@ class Contact:
     def subscribe(self, on_return: Callable[[], None]) -> None:
         """Have *on_return* called when the server answers after it did not.
 
-        By the thread that noticed. Said or not: an answer has gone astray.
+        By the thread that noticed. Said or not: an answer has gone astray. Where it only refused,
+        none has.
         """
         self._on_return.append(on_return)
 
@@ -109,7 +110,8 @@ class Contact:
                 self._kind,
                 extra={"action": "resume", "where": self.where, "away_s": round(away_s, 1)},
             )
-        self._tell_return()
+        for on_return in tuple(self._on_return):
+            on_return()
 
     def _refused(self, reason: str, since: float) -> None:
         """It answered what was sent at *since*: that it takes no writes."""
@@ -141,11 +143,6 @@ class Contact:
             self.where,
             extra={"action": "resume", "where": self.where, "refused_s": round(refused_s, 1)},
         )
-        self._tell_return()
-
-    def _tell_return(self) -> None:
-        for on_return in tuple(self._on_return):
-            on_return()
 
 
 def unquoted(text: str) -> str:

@@ -61,6 +61,8 @@ class Batch:
         self._lock = Lock()
         #: Seconds between two flushes.
         self.pause_s = BACKLOG_FLUSH_S if ledger.backlog else FLUSH_S
+        #: Ids of members that came past the broker and have not begun.
+        self._fetched: set[str] = set()
         #: Ids whose outcome came too late.
         self.late: list[str] = []
         if len(members) > 1:
@@ -80,6 +82,13 @@ class Batch:
                 # Released at this very moment.
                 return
             self.release_rest_if_over()
+
+    def has_fetched(self, dispatch_id: str) -> bool:
+        """Whether this member came past the broker; asked once, as it begins."""
+        if dispatch_id not in self._fetched:
+            return False
+        self._fetched.discard(dispatch_id)
+        return True
 
     def done(self, dispatch_id: str, outcome: Outcome) -> None:
         """A member was run."""
@@ -121,6 +130,7 @@ class Batch:
             self._ends_at = now + self._budget_s
             self.pause_s = BACKLOG_FLUSH_S
             self._unstarted += taken
+            self._fetched.update(dispatch_id for dispatch_id, _ in taken)
         if len(taken) > 1:
             self._keeper.keep(self)
         return bool(taken)

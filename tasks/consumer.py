@@ -127,7 +127,7 @@ def _outliving_refusals(start: Callable[..., None]) -> Callable[..., None]:
             refusal = refusal_in(exc)
             if refusal is None:
                 raise
-            raise RefusedWriteError(f"the broker takes no writes: {refusal.code}") from exc
+            raise RefusedWriteError(f"the broker refuses: {refusal.code}") from exc
 
     return run
 

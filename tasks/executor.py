@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 class CeleryExecutor:
     """An `Executor` whose workers are anywhere; a pump's hops reach it by the ledger.
 
-    However many calls wait, it uses two threads and connections for a pump, four for single
-    calls as well: to publish, for the broker, to read outcomes, and to keep its lease.
+    However many calls wait, it uses one thread and three connections for a pump: to the ledger, and
+    two to the broker, for messages and for monitors. Single calls take two of each besides: to read
+    outcomes, and to keep a lease.
     """
 
     #: The window is the ledger's to keep.

@@ -28,7 +28,14 @@ from pipeline.thread_registry import ThreadRegistry, use_registry
 from pipeline.tracing import flush, spans_of_process
 from pipeline.worker import Call, Completed, Failed, Outcome, TimeLimitError, run_call
 from tasks.batch import Batch, BatchKeeper
-from tasks.events import EventSender, failed_event, received_event, started_event, succeeded_event
+from tasks.events import (
+    EventSender,
+    failed_event,
+    received_event,
+    sent_event,
+    started_event,
+    succeeded_event,
+)
 from tasks.identity import owner_id, worker_notes
 from tasks.lifeline import ending_at_once
 from tasks.pace import Pace
@@ -55,6 +62,7 @@ class Runtime:
         use_context_buffer(ContextBuffer(self._backend, self._codec))
         use_registry(ThreadRegistry(self._backend))
         self._ledger = LedgerClient(organism.backend, self._codec, organism.celery.terms)
+        self._queue = organism.celery.queue
         self._budget_s = organism.celery.batch_budget_ms / 1000
         self._pace = Pace(self._budget_s)
         self._max_bytes = organism.limits.max_hop_bytes
@@ -114,6 +122,9 @@ class Runtime:
             self._refuse(dispatch_id, dispatch, is_known=station is not None)
             return
         self._notes.running(dispatch_id)
+        # What no message brought, no pump has told of.
+        if batch.has_fetched(dispatch_id):
+            self._events.send(sent_event(dispatch_id, name, self._queue))
         self._events.send(received_event(dispatch_id, name), started_event(dispatch_id))
         span = self._enter(batch, dispatch_id, dispatch.envelope)
         try:

@@ -317,7 +317,7 @@ class RedisMailbox:
     async def _admit(self, entry: bytes, fields: dict[bytes, bytes]) -> list[Work]:
         """The work behind one stream entry; what is none of ours is taken out."""
         try:
-            work = await self._open_entry(fields)
+            work = await self._open_entry(entry, fields)
         except BackendClosedError:
             raise
         except (BackendError, KeyError, ValueError) as exc:
@@ -342,13 +342,17 @@ class RedisMailbox:
             # Somebody broke our keys; a pump that stopped reading would be worse.
             log.warning("entry not dropped", extra={"action": "drop", "reason": exc})
 
-    async def _open_entry(self, fields: dict[bytes, bytes]) -> Work | None:
+    async def _open_entry(self, entry: bytes, fields: dict[bytes, bytes]) -> Work | None:
         if b"g" in fields:
             return await self._gathering(unescape(fields[b"c"]), unescape(fields[b"g"]))
         if b"w" in fields:
             self.on_publishable()
             return None
-        return message_of(self._records, fields)
+        work = message_of(self._records, fields)
+        if b"d" in fields and isinstance(work, Envelope):
+            # When it was sent its record leaves out: Redis says when it came.
+            return msgspec.structs.replace(work, sent_at=int(entry.partition(b"-")[0]) / 1000)
+        return work
 
     async def _gathering(self, conversation: str, gather_id: str) -> Gathering | None:
         found = await self._scripts.run("gathered", escape(conversation), escape(gather_id))

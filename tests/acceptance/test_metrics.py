@@ -96,8 +96,8 @@ async def test_a_known_run(watched: Watched) -> None:
         "handlers_running": 0,
     }
     assert {name: seen.value(name) for name in expected} == expected
-    # Processes go on with what waits, past the broker: that is in no message.
-    assert 0 < seen.value("batch_size_sum") <= 16
+    # Of the 16 some may have come to a process past the broker.
+    assert 2 <= seen.value("batch_size_sum") <= 16
     of_listener = {
         ("handler_duration_seconds_count", "square"): 15,
         ("handler_duration_seconds_count", "picky"): 1,

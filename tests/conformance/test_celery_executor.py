@@ -192,7 +192,7 @@ class TestOverRedis(CeleryContract):
     async def test_a_thousand_calls_at_once(
         self, executor: Executor, codec: Codec, redis_server: RedisServer
     ) -> None:
-        """No connection and no thread for each: three to Redis, one to the broker."""
+        """No connection and no thread for each: three to Redis, two to the broker."""
         client = redis.Redis.from_url(redis_server.url)
         calls = [
             asyncio.create_task(self.answer(executor, codec, handlers.double, Task(n)))
@@ -204,7 +204,7 @@ class TestOverRedis(CeleryContract):
         answers = await asyncio.gather(*calls)
         client.close()
         assert [answer.number for answer in answers] == [n * 2 for n in range(1000)]
-        assert len(mine) <= 12, mine
+        assert len(mine) <= 13, mine
         assert threads <= 20
 
     async def test_a_listener_nobody_knows(self, executor: Executor, codec: Codec) -> None:

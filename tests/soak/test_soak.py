@@ -79,7 +79,7 @@ def test_a_short_day() -> None:
     """A flood and a soak: everything is done once, and Redis is as it was."""
     backend = {"redis_ttl": 1, "keep_closed": 0, "max_threads": MOST_OPEN}
     with running_fleet(pumps=1, workers=1, backend=backend) as fleet:
-        flooded = flood_on(fleet, 1500, most_open=MOST_OPEN)
+        flooded = flood_on(fleet, 6000, most_open=MOST_OPEN)
         assert flooded.is_good, flooded
         assert flooded.open_at_most > MOST_OPEN // 2, flooded
         day = soak_on(fleet, 2.0, peak_s=1.0)
