@@ -72,9 +72,9 @@ class Scraped:
     def scrape(self) -> Scrape:
         return scrape(self.port)
 
-    def shows(self, name: str, value: float, *, timeout_s: float = 20.0, **labels: str) -> bool:
+    def shows(self, name: str, value: float, **labels: str) -> bool:
         """True once a metric has this value."""
-        return eventually(lambda: self.scrape().value(name, **labels) == value, timeout_s=timeout_s)
+        return eventually(lambda: self.scrape().value(name, **labels) == value, timeout_s=20.0)
 
 
 #: What a process says once it runs.

@@ -11,6 +11,7 @@ from backends.redis.scripts import OF_WATCHERS
 
 #: What the ledger counts, by its own names.
 COUNTS = (
+    "accepted",
     "hops",
     "dispatched",
     "completed",
@@ -23,6 +24,7 @@ COUNTS = (
     "late_outcomes",
     "late_answers",
     "dead_letters",
+    "replayed",
     "refused",
 )
 

@@ -52,7 +52,7 @@ class PumpMetrics:
         sizes = Distribution(SIZES)
         for size, times in vitals.batch_sizes.items():
             sizes.observe(size, times)
-        text = "Runs in each message that this pump sent to workers."
+        text = "Runs in each message this pump sent to workers; they go on past it with what waits."
         yield Metric("histogram", "batch_size", text, [({}, sizes)])
         if vitals.lease_age_s is not None and self._lease_s is not None:
             yield from lease_metrics(vitals.lease_age_s, self._lease_s)

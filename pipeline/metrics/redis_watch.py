@@ -105,6 +105,7 @@ _GAUGES = {
     "quarantined": "Records set aside that were none of ours.",
 }
 _COUNTERS = {
+    "accepted": ("accepted", "Messages from outside that were accepted."),
     "hops": ("hops", "Hops settled."),
     "dispatched": ("dispatches", "Runs recorded for workers; each attempt is one."),
     "completed": ("completions", "Runs whose outcome a worker handed in in time."),
@@ -117,5 +118,6 @@ _COUNTERS = {
     "late_outcomes": ("late_outcomes", "Outcomes of runs that had been taken over; dropped."),
     "late_answers": ("late_answers", "Answers that nobody waited for any more; dropped."),
     "dead_letters": ("dead_letters", "Messages set aside as dead letters."),
+    "replayed": ("replays", "Dead letters that were replayed."),
     "refused": ("refused_records", "Records refused: forged, damaged, or none of ours."),
 }

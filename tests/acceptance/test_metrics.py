@@ -76,6 +76,9 @@ async def test_a_known_run(watched: Watched) -> None:
     assert "killed its worker 1 times" in str(dead)
     await send(watched, *(("square", n) for n in range(5)))
 
+    # Counted after its outcome was handed in, which may be a moment later.
+    completed = {"listener": "square", "outcome": "completed"}
+    assert watched.worker.shows("worker_runs_total", 15, **completed)
     seen, works = watched.pump.scrape(), watched.worker.scrape()
     check_pump(seen)
     check_worker(works, watched.worker)
@@ -101,6 +104,8 @@ def check_pump(seen: Scrape) -> None:
         "fleet_late_outcomes_total": 0,
         "fleet_backlog": 0,
         "fleet_conversations": 0,
+        "fleet_accepted_total": 17,
+        "fleet_replays_total": 0,
         "redis_up": 1,
         "build_info": 1,
         "handlers_running": 0,
