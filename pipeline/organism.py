@@ -85,7 +85,7 @@ class CelerySettings:
     queue: Annotated[str, Meta("The queue workers take from.")] = "cpu"
     lease_s: Annotated[float, Meta("Seconds until a silent worker counts as dead.", above=0)] = 10
     max_attempts: Annotated[int, Meta("Workers a message may kill.", minimum=1)] = 3
-    window: Annotated[int, Meta("Batches published ahead, per pool process.", minimum=1)] = 4
+    window: Annotated[int, Meta("Most batches published ahead, per pool process.", minimum=1)] = 4
     no_worker_s: Annotated[float, Meta("Seconds to wait for a worker that fits.", minimum=0)] = 300
     batch_budget_ms: Annotated[float, Meta("Milliseconds a batch may start.", minimum=0)] = 50
     max_memory_mb: Annotated[

@@ -1,10 +1,13 @@
 """How long handlers take, and how many of them one message may carry."""
 
 from dataclasses import dataclass
-from math import inf, sqrt
+from math import ceil, inf, sqrt
 
 #: Most dispatches of one message: beyond it there is little left to save, and much to run again.
 MAX_BATCH = 100
+#: Seconds of work ahead of each process that are enough, for the next to be published meanwhile:
+#: several times what the way through a pump and the broker takes.
+AHEAD_S = 0.02
 #: Runs of a handler before anything is concluded.
 ENOUGH = 8
 #: Weight of the latest run.
@@ -63,6 +66,18 @@ class Pace:
         """For each listener whose runs are short enough to share a message, how many."""
         sizes = {listener: self.size(listener) for listener in tuple(self._durations)}
         return {listener: size for listener, size in sizes.items() if size > 1}
+
+    def enough(self) -> dict[str, int]:
+        """For each listener of which enough is known, how many messages ahead keep a process busy.
+
+        What is not published a process can take past the broker, when it is done with its own.
+        """
+        known = tuple(self._durations.items())
+        return {
+            listener: ceil(AHEAD_S / max(durations.mean_s, 1e-6))
+            for listener, durations in known
+            if durations.count >= ENOUGH
+        }
 
     def size(self, listener: str) -> int:
         """How many of its runs may share a message."""

@@ -143,7 +143,8 @@ class Publisher:
                 self._ledger.record(*self._unrecorded[0])
                 self._unrecorded.popleft()
             window = self._organism.celery.window
-            batches = self._ledger.publishable(window, MOST, self.pace.sizes())
+            known = self.pace.sizes(), self.pace.enough()
+            batches = self._ledger.publishable(window, MOST, *known)
             if not batches:
                 return True
             if not self._send_all(batches):

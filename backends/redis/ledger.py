@@ -94,15 +94,28 @@ class LedgerClient:
         kept = f"{listener}\n".encode() + record
         self._run("record", escape(dispatch_id), kept, stream)
 
-    def publishable(self, window: int, most: int, sizes: Mapping[str, int]) -> list[Batch]:
+    def publishable(
+        self,
+        window: int,
+        most: int,
+        sizes: Mapping[str, int],
+        enough: Mapping[str, int] | None = None,
+    ) -> list[Batch]:
         """Take what may be published now, oldest first; to be published, or put back.
 
         Args:
             window: most unclaimed batches for each live pool process.
             most: dispatches of this call.
             sizes: of listeners that may have more than one in a batch, how many.
+            enough: of listeners that need less than the *window*, how many batches for each
+                process; one more is published.
         """
-        told = [part for pair in sizes.items() for part in pair]
+        enough = enough or {}
+        told = [
+            part
+            for listener in {**sizes, **enough}
+            for part in (listener, sizes.get(listener, 1), enough.get(listener, window))
+        ]
         self.may_have_more, *rows = self._run("publish", window, most, *told)
         found = iter(rows)
         batches = []

@@ -15,10 +15,15 @@ end
 redis.call('HSET', SERVICE, 'last', integer(now))
 redis.call('PEXPIRE', SERVICE, integer(lease * LEASES_KEPT))
 if kind == 'w' then
+  local processes = processes_of(id)
   while at < #ARGV do
     redis.call('HSET', worker_key(id), arg(), arg())
   end
   redis.call('PEXPIRE', worker_key(id), integer(lease * LEASES_KEPT))
+  if processes_of(id) > processes and is_short_of_published() then
+    -- They have come just now.
+    nudge()
+  end
   return {integer(now), refused}
 end
 local news_stream = prefix .. 's:' .. id

@@ -1,6 +1,6 @@
 -- A worker's process is about to run dispatches. ARGV: owner (worker/process), lease in ms, a batch.
 -- Returns the record of each, or '' where it is done or somebody else's; then how many wait to be
--- published.
+-- published. Wakes a pump if nothing is on its way any more.
 begin_though_full()
 local owner, lease, joined = arg(), numeric_arg(), arg()
 -- One that has not beaten for long must not hold a claim that nobody would notice.
@@ -38,5 +38,10 @@ end
 if copies > 0 then
   count('copies', copies)
 end
-records[#records + 1] = redis.call('LLEN', READY)
+local backlog = redis.call('LLEN', READY)
+if backlog > 0 and redis.call('ZCARD', PUBLISHED) == 0 then
+  -- The next who is free would have to wait for an outcome.
+  nudge()
+end
+records[#records + 1] = backlog
 return records

@@ -8,8 +8,8 @@ local ids, outcomes = {}, {}
 while at < #ARGV do
   ids[#ids + 1], outcomes[#outcomes + 1] = arg(), arg()
 end
--- Whoever takes one of these looks whether there is more to publish.
-local has_more = redis.call('LLEN', READY) > 0
+-- Whoever takes one of these publishes more, where hardly enough is on its way.
+local has_more = is_short_of_published()
 local holders = #ids > 0 and redis.call('HMGET', CLAIMS, unpack(ids))
 local found, done = {}, {}
 for i, id in ipairs(ids) do

@@ -51,6 +51,12 @@ local function unpacked(raw)
   return is_read and type(found) == 'table' and found or nil
 end
 
+-- Does more wait, though not even one batch for each process and one more are published? It is not
+-- for every outcome to have that looked at.
+local function is_short_of_published()
+  return redis.call('LLEN', READY) > 0 and redis.call('ZCARD', PUBLISHED) <= live_processes()
+end
+
 local function worker_of(owner)
   return string.match(owner, '^([^/]*)')
 end

@@ -1,15 +1,31 @@
 -- Takes what may be published now, in batches of one listener each. ARGV: most unclaimed batches
--- per live pool process, most dispatches of this call, then each listener that may have more than
--- one in a batch, and how many. Returns 1 if there may be more to take, then listener and ids of each
--- batch.
+-- per live pool process, most dispatches of this call, then each listener of which something is
+-- known: how many of its dispatches one batch may have, and how many batches are enough for each
+-- process. Returns 1 if there may be more to take, then listener and ids of each batch.
 local window, most = numeric_arg(), numeric_arg()
-local sizes = {}
+local sizes, enough = {}, {}
 while at < #ARGV do
   local listener = arg()
-  sizes[listener] = numeric_arg()
+  sizes[listener], enough[listener] = numeric_arg(), numeric_arg()
 end
 local processes = math.max(live_processes(), 1)
-local room = window * processes - redis.call('ZCARD', PUBLISHED)
+local published = redis.call('ZCARD', PUBLISHED)
+
+-- One batch more than is enough: for whoever comes while the next are on their way.
+local function room_for(listener)
+  local least = math.min(window, enough[listener] or window)
+  return math.min(window * processes, least * processes + 1) - published
+end
+
+local room = window * processes - published
+local head = room > 0 and redis.call('LINDEX', READY, 0)
+if not head then
+  return {0}
+end
+local kept_head = redis.call('HGET', DISPATCHES, head)
+if kept_head then
+  room = room_for(string.match(kept_head, '^[^\n]*'))
+end
 local largest = 1
 for _, size in pairs(sizes) do
   largest = math.max(largest, size)
@@ -24,7 +40,7 @@ end
 local share = math.ceil((#ids + redis.call('LLEN', READY)) / processes)
 local kept = redis.call('HMGET', DISPATCHES, unpack(ids))
 local holders = redis.call('HMGET', CLAIMS, unpack(ids))
-local batches, open, left = {}, {}, {}
+local batches, open, left, is_full = {}, {}, {}, false
 for i, id in ipairs(ids) do
   if kept[i] and not holders[i] then
     local listener = string.match(kept[i], '^[^\n]*')
@@ -33,11 +49,14 @@ for i, id in ipairs(ids) do
     local batch = not is_suspect and open[listener]
     if batch then
       batch[#batch + 1] = id
-    elseif #batches < room then
+    elseif not is_full and #batches < room_for(listener) then
       batch = {listener, id}
       batches[#batches + 1] = batch
+      room = room_for(listener)
       open[listener] = not is_suspect and batch or open[listener]
     else
+      -- Nor does any begin one that came later: others would be overtaken for ever.
+      is_full = true
       left[#left + 1] = id
     end
     if batch and batch == open[listener] and #batch > math.min(sizes[listener] or 1, share) then
@@ -47,7 +66,7 @@ for i, id in ipairs(ids) do
 end
 put_first(left)
 
-local found = {#ids == wanted and #batches < room and 1 or 0}
+local found = {#ids == wanted and not is_full and #batches < room and 1 or 0}
 local moment = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
 for i, batch in ipairs(batches) do
   local joined = table.concat(batch, ' ', 2)

@@ -46,3 +46,19 @@ def test_nothing_is_concluded_from_a_few_runs() -> None:
     for _ in range(ENOUGH - 1):
         pace.observe("a", 0.001)
     assert pace.sizes() == {}
+
+
+@pytest.mark.parametrize(
+    ("durations_s", "enough"),
+    [([0.1], 1), ([0.02], 1), ([0.005], 4), ([0.001] * 19 + [0.2], 2), ([0.0], 20_000)],
+)
+def test_how_many_messages_ahead_are_enough(durations_s: list[float], enough: int) -> None:
+    """So many as last while the next are published."""
+    pace = Pace(0.05)
+    for _ in range(ENOUGH - 1):
+        pace.observe("a", durations_s[0])
+    assert pace.enough() == {}
+    for _ in range(200):
+        for duration_s in durations_s:
+            pace.observe("a", duration_s)
+    assert pace.enough() == {"a": pytest.approx(enough, abs=1 if enough == 2 else 0)}
