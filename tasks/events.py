@@ -31,9 +31,9 @@ _encode = msgspec.json.Encoder().encode
 ROUTING_KEY = "task.multi"
 #: Events kept while the broker is away, or slow.
 MOST_KEPT = 10_000
-#: Seconds to gather events for one message while there are many: publishing one costs more than a
-#: short run.
-GATHERING_S = 0.25
+#: Seconds to gather events for one message, and how many are not kept waiting for more: publishing
+#: one costs a millisecond, more than a short run.
+GATHERING_S, MOST_GATHERED = 1.0, 2_000
 #: Seconds that the last events may keep a process from ending.
 LAST_WORDS_S = 1.0
 
@@ -135,7 +135,7 @@ class EventWriter:
 class EventSender:
     """Sends events from a thread of its own, so that no run waits for those who watch.
 
-    The first goes at once, those of the next quarter of a second together.
+    The first goes at once, those of the next second together; or of less, where there are many.
     """
 
     def __init__(self, app: Celery, node: str) -> None:
@@ -143,6 +143,8 @@ class EventSender:
         self._node = node
         self._kept: deque[Fields] = deque(maxlen=MOST_KEPT)
         self._wakeup, self._is_closing = Event(), Event()
+        #: Set where events should not be gathered for longer.
+        self._hurry = Event()
         self._connection: Any = None
         self._writer: EventWriter | None = None
         self._thread = Thread(target=self._run, name="events", daemon=True)
@@ -153,11 +155,14 @@ class EventSender:
         self._kept.extend(events)
         if not self._wakeup.is_set():
             self._wakeup.set()
+        if len(self._kept) >= MOST_GATHERED and not self._hurry.is_set():
+            self._hurry.set()
 
     def close(self) -> None:
         """Send what is left, unless that takes long, and end."""
         self._is_closing.set()
         self._wakeup.set()
+        self._hurry.set()
         self._thread.join(LAST_WORDS_S)
 
     def _run(self) -> None:
@@ -166,7 +171,12 @@ class EventSender:
             self._wakeup.wait()
             self._wakeup.clear()
             failures = 0 if self._write() else failures + 1
-            self._is_closing.wait(pause_s(failures) if failures else GATHERING_S)
+            self._hurry.clear()
+            if failures:
+                # However much is kept.
+                self._is_closing.wait(pause_s(failures))
+            elif not self._is_closing.is_set():
+                self._hurry.wait(GATHERING_S)
         self._write()
 
     def _write(self) -> bool:

@@ -18,7 +18,7 @@ from pipeline.organism import Organism
 from pipeline.roster import name_of
 from tasks.broker import TIMEOUT_S, BrokerWatch
 from tasks.carriers import Carriers
-from tasks.events import GATHERING_S, EventWriter, Fields, sent_event
+from tasks.events import GATHERING_S, MOST_GATHERED, EventWriter, Fields, sent_event
 from tasks.full_broker import publish_though_full
 from tasks.names import task_name
 from tasks.pace import Pace
@@ -126,7 +126,8 @@ class Publisher:
     def _wait(self) -> None:
         """Until there is something to publish; monitors are told meanwhile."""
         while self._untold:
-            left_s = self._told_at + GATHERING_S - time.monotonic()
+            is_enough = len(self._untold) >= MOST_GATHERED
+            left_s = 0.0 if is_enough else self._told_at + GATHERING_S - time.monotonic()
             if left_s > 0 and self._wakeup.wait(left_s):
                 break
             self._tell()
