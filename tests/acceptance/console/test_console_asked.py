@@ -199,6 +199,15 @@ class TestWhoIsLetIn:
         body = {"letter": "x"}
         assert scene.console.ask("/api/letters/drop", body, headers=headers)[0] == 403
 
+    def test_no_other_site_asks(self, scene: Scene) -> None:
+        """A page at another port of this host is sent the cookie too, and may not use it."""
+        for path in ("/api/letters", "/api/events", "/api/session"):
+            for site in ("same-site", "cross-site"):
+                assert scene.console.ask(path, headers={"Sec-Fetch-Site": site})[0] == 403, path
+        for site in ("same-origin", "none"):
+            asked = scene.console.ask("/api/letters", headers={"Sec-Fetch-Site": site})
+            assert asked[0] == 200, site
+
     def test_names_that_lead_here_are_refused(self, scene: Scene) -> None:
         """As a name would that its owner has made ours."""
         port = scene.console.url.rpartition(":")[2]
@@ -232,7 +241,6 @@ class TestWhoIsLetIn:
         with running_console(
             scene.folder, "--read-only", "--allow-host", "ops.example", token=token
         ) as visitor:
-            assert visitor.token == token
             assert visitor.get("session")["read_only"] is True
             for what in ("replay", "drop"):
                 assert visitor.do(what, "x") == 403
