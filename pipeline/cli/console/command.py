@@ -70,9 +70,9 @@ def console(  # noqa: PLR0913 - one argument an option
     """Serve a page that shows conversations, dead letters, listeners, workers and pumps, live.
 
     It prints one URL with a token in it; whoever opens that is let in, nobody else is.
-    $PUMP_CONSOLE_TOKEN sets a token that stays the same. Of payloads the page shows classes,
-    sizes and the names and types of fields, no values; of errors the exception's class and
-    where it was raised, not its words.
+    $PUMP_CONSOLE_TOKEN sets a token that stays the same; that one is not printed. Of payloads
+    the page shows classes, sizes and the names and types of fields, no values; of errors the
+    exception's class and where it was raised, not its words.
 
     It needs a backend of type redis. Ctrl-C ends it; pumps and workers go on.
     """
