@@ -18,6 +18,9 @@ _SHORTEST_TOKEN = 20
 PORT = 8642
 #: The listen backlog of the socket.
 _BACKLOG = 128
+#: Milliseconds after which a connection ends whose client takes nothing of what it is sent; above
+#: what a page gets before it is cut off.
+_STALLED_MS = 20_000
 
 
 @click.command()
@@ -119,6 +122,10 @@ def _listening(host: str, port: int) -> socket.socket:
         )[0]
         listener = socket.socket(family, kind, number)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # Of every connection it takes. What was closed here is there until its client has taken
+            # what it was sent, which one that hangs or sleeps never does.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_MS)
         try:
             listener.bind(address)
             listener.listen(_BACKLOG)
