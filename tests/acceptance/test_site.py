@@ -37,7 +37,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "deploy" / "README.md", *DOCS.rglob("
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 #: What no test can run: it needs an engine, a cluster or another machine, changes this one, or is
 #: what runs the tests.
-ELSEWHERE = {"docker", "kubectl", "systemctl", "systemd-run", "useradd", "python3", "pip", "make"}
+ELSEWHERE = {"docker", "kubectl", "systemctl", "useradd", "python3", "pip", "make"}
 #: What may stand beside it.
 BESIDE = {"cp", "install"}
 #: What a person types; it belongs into a `console` block.
