@@ -183,6 +183,11 @@ class TestWhoIsLetIn:
         assert scene.console.token not in cookie
         assert stranger.ask("/api/letters", headers={"Cookie": cookie})[0] == 200
         assert stranger.ask("/api/letters", headers={"Cookie": f"{cookie}x"})[0] == 401
+        assert "Secure" not in attributes
+        over_tls = {"Origin": scene.console.url.replace("http:", "https:")}
+        token = {"token": scene.console.token}
+        _, _, headers = stranger.ask("/api/session", token, headers=over_tls)
+        assert headers["set-cookie"].endswith("; Secure")
 
     @pytest.mark.parametrize(
         "headers",
