@@ -168,6 +168,17 @@ class TestOverRedis(CeleryContract):
         assert (failed.error.code, failed.error.message) == (ErrorCode.RAISED, text)
         assert await self.answer(executor, codec, handlers.double) == Result(42)
 
+    async def test_a_handler_that_forks_and_comes_back_twice(
+        self, executor: Executor, codec: Codec
+    ) -> None:
+        """The copy ends there: it holds no claim of its own, and no place in the pool."""
+        async with asyncio.timeout(30):
+            told = await self.answer(executor, codec, handlers.come_back_twice)
+        pid, copy = map(int, told.words)
+        assert copy
+        assert not is_alive(copy)
+        assert is_alive(pid)
+
     async def test_an_outcome_that_is_none_of_ours_keeps_back_no_others(
         self, executor: CeleryExecutor, codec: Codec, organism: Organism, redis_client: redis.Redis
     ) -> None:
