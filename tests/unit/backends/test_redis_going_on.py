@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 import redis
 
@@ -61,6 +62,16 @@ def test_it_takes_the_oldest_of_its_listener(
     """In order, and no more than its share."""
     holding_one(ledger, waiting, processes=processes)
     assert taken(ledger, wanted) == expected
+
+
+def test_it_takes_few_large_ones_at_a_time(ledger: LedgerClient) -> None:
+    """Some MiB, and no more than one beyond."""
+    holding_one(ledger, "")
+    envelope = msgspec.structs.replace(dispatch_to("a").envelope, payload=bytes(3 * 2**20))
+    of_3_mib = Dispatch(envelope, "f")
+    for number in range(9):
+        ledger.record(f"a{number}", "a", of_3_mib, "")
+    assert taken(ledger, 9) == ["a0", "a1"]
 
 
 def test_what_is_published_does_not_wait_behind_what_is_not(ledger: LedgerClient) -> None:
