@@ -14,7 +14,7 @@ from celery import Celery
 from msgspec import msgpack, structs
 
 from backends import create_backend
-from backends.contact import contact_with
+from backends.contact import contact_with, log_of_rights
 from backends.mailbox import Envelope
 from backends.redis.ledger import LedgerClient
 from backends.redis.records import Dispatch
@@ -58,8 +58,10 @@ class Runtime:
     """Claims dispatches, runs their handlers, hands their outcomes in. Used by one thread."""
 
     def __init__(self, app: Celery, organism: Organism, node: str) -> None:
-        # The worker's main process says when Redis is away; one voice is enough.
+        # The worker's main process says when Redis is away; one voice is enough. What our user may
+        # not do it need not hear of: it runs other scripts.
         logging.getLogger("backends.contact").setLevel(logging.ERROR)
+        log_of_rights.setLevel(logging.WARNING)
         contact_with.cache_clear()
         self._owner = owner_id()
         self._codec = codec_of(organism)

@@ -40,6 +40,31 @@ PREFIX = "mine:"
 OF_WORKERS = (*OF_THREADS, "claim", "complete", "release", "refuse", "bury", "leave", "again")
 #: Steps of these scripts that concern pumps alone.
 _OF_PUMPS = {"XACK", "XDEL", "XPENDING", "XRANGE", "ZCARD", "ZPOPMIN", "HKEYS", "HSETNX"}
+#: What redis-py sends to connect, and for a transaction or a script.
+_OF_CLIENT = {"AUTH", "HELLO", "PING", "SELECT", "CLIENT", "MULTI", "EXEC", "EVALSHA", "SCRIPT"}
+#: What kombu sends to publish, and to consume; with `celery.visibility_timeout_s` it keeps copies.
+_TO_PUBLISH = {"LPUSH", "PUBLISH", "SADD", "SMEMBERS"}
+_TO_CONSUME = {"BRPOP", "SREM", "DEL", "EXISTS", "LLEN", "RPUSH", "PEXPIRE"} | {
+    *("SUBSCRIBE", "PSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE"),
+    *(
+        "TIME",
+        "ZRANGEBYSCORE",
+        "WATCH",
+        "UNWATCH",
+        "SET",
+        "GET",
+        "HSET",
+        "HGET",
+        "HDEL",
+        "ZADD",
+        "ZREM",
+        "ZRANGE",
+    ),
+}
+#: What exporters send, whose kombu is older.
+_OF_OTHERS = {"ZREVRANGEBYSCORE", "RPOP", "HLEN"}
+#: What ours ask outside of scripts.
+_PUMPS_OWN = {"INFO", "WAIT", "HSCAN", "XREAD", "XREADGROUP", "ZREVRANGE"}
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +103,15 @@ def test_scripts_need_no_more_than_is_allowed() -> None:
         "pump"
     )
     assert commands_in(OF_WORKERS) - _OF_PUMPS <= allowed("worker")
+
+
+def test_nothing_is_allowed_that_nobody_sends() -> None:
+    """What is needed no more leaves the rules."""
+    ours = commands_in((*OF_THREADS, *OF_CONVERSATIONS, *OF_LEDGER, *OF_WATCHERS))
+    assert allowed("pump") <= ours | _OF_CLIENT | _TO_PUBLISH | _PUMPS_OWN
+    to_broker = _OF_CLIENT | _TO_PUBLISH | _TO_CONSUME
+    assert allowed("worker") <= commands_in((*OF_WORKERS, "beat")) | to_broker
+    assert allowed("monitor") <= to_broker | _OF_OTHERS
 
 
 async def test_a_fleet_under_the_rules(server: RedisServer, tmp_path: Path) -> None:
@@ -126,7 +160,16 @@ def _inspect(organism: Path) -> None:
         *(("worker", words) for words in ("HGETALL mine:v:x", "HGETALL mine:l:letters")),
         *(("worker", words) for words in ("HSET mine:v:x o 1", "GET mine:n:order")),
         *(("worker", words) for words in ("XRANGE mine:s:inbox - +", "XREAD STREAMS mine:s:x 0")),
+        *(("worker", words) for words in ("HGETALL mine:e:x", "HGETALL mine:l:delayed")),
+        *(
+            ("worker", words)
+            for words in ("ZRANGE mine:i:open 0 -1", "LRANGE celery.other:cpu 0 1")
+        ),
+        *(("worker", words) for words in ("CONFIG GET requirepass", "FLUSHALL", "ACL LIST")),
         *(("worker", words) for words in ("SCAN 0", "SHUTDOWN", "CLIENT LIST", "GET other:c:x")),
+        *(("pump", words) for words in ("BRPOP celery.mine:cpu 1", "SUBSCRIBE celery.mine:/0.x")),
+        *(("monitor", words) for words in ("CONFIG GET requirepass", "FLUSHALL", "KEYS *")),
+        *(("monitor", words) for words in ("SUBSCRIBE celery.other:/0.x", "LLEN celery.other:cpu")),
         *(("monitor", words) for words in ("LRANGE mine:t:x 0 -1", "HGETALL mine:l:dispatches")),
         *(("monitor", words) for words in ("XADD mine:s:inbox * m x", "DEL mine:l:ready")),
     ],

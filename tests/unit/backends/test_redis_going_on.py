@@ -11,7 +11,7 @@ from backends.codec import Codec
 from backends.mailbox import Envelope, Hop
 from backends.redis.ledger import LedgerClient
 from backends.redis.records import Dispatch, Outcome
-from backends.redis.scripts import script_digest
+from backends.redis.scripts import script_digest, script_text
 from tests.proxy import Proxy, running_proxy
 from tests.servers import RedisServer
 from tests.unit.backends.conftest import TERMS
@@ -121,6 +121,8 @@ def test_what_it_took_without_hearing_of_it_is_told_again(
         backend_type="redis", redis_url=url, redis_prefix=config.redis_prefix, redis_ttl=60
     )
     deaf = LedgerClient(behind, Codec(), TERMS)
+    # The answer that is lost must not be that there is no such script.
+    redis_client.script_load(script_text("complete"))
     proxy.lose_answer_to(script_digest("complete").encode())
     # The outcome went in the first time.
     accepted, found = deaf.go_on(OWNER, {"d": outcome()}, "a", 2)
