@@ -151,7 +151,9 @@ class Supervisor:
         # In this order: what holds a dispatch was alive before it is looked for.
         claims = self._ledger.claims_of(self._worker)
         self.busy = len(claims)
-        dead = claims.keys() - self._live() if self._has_pool() else None
+        live = self._live()
+        # In this order: a pool that is there now was there when we looked.
+        dead = claims.keys() - live if self._has_pool() else None
         if dead:
             self._bury({pid: self._notes.of(pid) for pid in dead})
         for pid, turn in idle.items():
@@ -184,7 +186,11 @@ class Supervisor:
         return getattr(self._pool, "_pool", self._pool) is not None
 
     def _live(self) -> set[int]:
-        return set(self._pool.info.get("processes", ()))
+        try:
+            return set(self._pool.info.get("processes", ()))
+        except AttributeError:
+            # Taken apart meanwhile.
+            return set()
 
     def _refuse(self, batch_ids: str) -> None:
         if not ids_in(batch_ids):
