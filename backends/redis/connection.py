@@ -7,7 +7,7 @@ repeats a command by itself: an append whose answer was lost may have happened.
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -164,8 +164,8 @@ class SentinelTarget:
 
     nodes: list[tuple[str, int]]
     name: str
-    of_sentinels: dict[str, Any]
-    of_master: dict[str, Any]
+    of_sentinels: dict[str, Any] = field(repr=False)
+    of_master: dict[str, Any] = field(repr=False)
 
     @classmethod
     def parse(cls, url: str) -> "SentinelTarget":
