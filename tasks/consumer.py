@@ -2,7 +2,7 @@
 
 Theirs ends the worker's main process over an entry of the queue that is no message, or a message
 whose headers are not what they expect; each worker would take the next such one, and end as well.
-So it would when Redis takes no writes for now, which BRPOP is one of.
+So it would when Redis takes no writes for now, which BRPOP is one of, or forbids it that.
 """
 
 import logging
@@ -125,9 +125,12 @@ def _outliving_refusals(start: Callable[..., None]) -> Callable[..., None]:
             start(*args)
         except Exception as exc:
             refusal = refusal_in(exc)
-            if refusal is None:
-                raise
-            raise RefusedWriteError(f"the broker refuses: {refusal.code}") from exc
+            if refusal is not None:
+                raise RefusedWriteError(f"the broker refuses: {refusal.code}") from exc
+            if isinstance(exc, redis.exceptions.NoPermissionError):
+                # Somebody may give the right back, as with a wrong password.
+                raise RefusedWriteError(f"the broker refuses: {exc}") from exc
+            raise
 
     return run
 
