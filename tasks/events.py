@@ -143,6 +143,7 @@ class EventSender:
         self._node = node
         self._kept: deque[Fields] = deque(maxlen=MOST_KEPT)
         self._wakeup, self._is_closing = Event(), Event()
+        self._is_writing = False
         self._connection: Any = None
         self._writer: EventWriter | None = None
         self._thread = Thread(target=self._run, name="events", daemon=True)
@@ -153,6 +154,12 @@ class EventSender:
         self._kept.extend(events)
         if not self._wakeup.is_set():
             self._wakeup.set()
+
+    def drain(self) -> None:
+        """Wait until what there is has been sent, unless that takes long."""
+        deadline = time.monotonic() + LAST_WORDS_S
+        while (self._kept or self._is_writing) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def close(self) -> None:
         """Send what is left, unless that takes long, and end."""
@@ -170,6 +177,7 @@ class EventSender:
         self._write()
 
     def _write(self) -> bool:
+        self._is_writing = True
         try:
             if self._writer is None:
                 self._connection = self._app.connection_for_write()
@@ -182,6 +190,8 @@ class EventSender:
                 self._connection.collect()
             self._connection, self._writer = None, None
             return False
+        finally:
+            self._is_writing = False
         return True
 
     def _taken(self) -> list[Fields]:

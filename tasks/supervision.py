@@ -5,6 +5,7 @@ worker told to stop does.
 """
 
 import logging
+import math
 import os
 import signal
 import time
@@ -53,6 +54,8 @@ class Supervisor:
         #: When this worker was told to stop; 0 until then.
         self._told_at = 0.0
         self._has_handed_over = False
+        #: When Redis last did not answer.
+        self._missed_at = -math.inf
         self._last_signal_at = 0.0
         #: For those who watch: when the lease was last renewed (`time.monotonic`), how many
         #: processes held a dispatch then, and how many have died with one.
@@ -130,6 +133,7 @@ class Supervisor:
                 self._ledger.contact.answered(since=started)
             except BackendUnavailableError as exc:
                 self._ledger.contact.lost(exc, since=started)
+                self._missed_at = time.monotonic()
                 pause_s = min(self._beat_s, 1.0)
             except Exception:
                 # The lease is worth more than whatever this was.
@@ -161,7 +165,10 @@ class Supervisor:
             self._refuse(self._unknown.pop())
 
     def _bury(self, dead: dict[int, str]) -> None:
-        count = self._ledger.bury(self._worker, dead, is_counted=not self._told_at)
+        # Celery's own time limit ends a process whose run has ended, and which waits for Redis.
+        was_away = time.monotonic() - self._missed_at < self._organism.celery.lease_s
+        is_counted = not self._told_at and not was_away
+        count = self._ledger.bury(self._worker, dead, is_counted=is_counted)
         self.deaths += len(dead)
         log.warning("processes died", extra={"action": "bury", "count": count})
         if self._events is not None:

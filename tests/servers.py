@@ -206,7 +206,7 @@ class DurableRedis:
 
     def start(self) -> None:
         """Start, with what was there."""
-        settings = _settings(self.port, self._folder, is_sentinel=False)
+        settings = _settings(self.port, self._folder, self._options)
         self._process = subprocess.Popen(
             [self._command, *settings, *self._options],
             stdout=subprocess.DEVNULL,
@@ -232,7 +232,7 @@ def _start(command: str, folder: Path, options: tuple[str, ...]) -> RedisServer:
     for _ in range(_ATTEMPTS):
         port = free_port()
         process = subprocess.Popen(
-            [command, *_settings(port, folder, is_sentinel="--sentinel" in options), *options],
+            [command, *_settings(port, folder, options), *options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             # Python ignores SIGXFSZ: to such a server a file that may not grow is a full disk.
@@ -247,11 +247,14 @@ def _start(command: str, folder: Path, options: tuple[str, ...]) -> RedisServer:
     raise RuntimeError(f"{command} did not start")
 
 
-def _settings(port: int, folder: Path, *, is_sentinel: bool) -> list[str]:
+def _settings(port: int, folder: Path, options: Sequence[str]) -> list[str]:
+    is_sentinel = "--sentinel" in options
     settings = {"port": port, "bind": "127.0.0.1", "dir": folder}
     if not is_sentinel:
         settings |= {"save": "", "appendonly": "no", "unixsocket": folder / "redis.sock"}
-    if under_acl() and not is_sentinel:
+    # A server that a test gives a password, or users, has no others.
+    has_own = {"--requirepass", "--aclfile", "--include"} & set(options)
+    if under_acl() and not is_sentinel and not has_own:
         # Whatever a test's prefix is.
         (folder / "users.acl").write_text(access_rules("*", has_default=True))
         settings |= {"aclfile": folder / "users.acl"}

@@ -5,7 +5,9 @@ import inspect
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any, ClassVar
 from uuid import uuid4
 
@@ -22,6 +24,7 @@ from pipeline.messages import ErrorCode
 from pipeline.organism import Organism
 from pipeline.organism_file import load_organism
 from pipeline.worker import Call
+from tasks.application import create_app
 from tasks.executor import CeleryExecutor
 from tests.conformance import executor_handlers as handlers
 from tests.conformance.executor_contract import METADATA, ExecutorContract
@@ -146,10 +149,15 @@ class TestOverRedis(CeleryContract):
         gate.touch()
         assert await running == Result(1)
 
-    async def test_a_handler_that_cannot_be_stopped(self, executor: Executor, codec: Codec) -> None:
+    async def test_a_handler_that_cannot_be_stopped(
+        self, executor: Executor, codec: Codec, organism: Organism
+    ) -> None:
         """It swallows the exception: its process ends, its call ran out of time all the same."""
-        failed = await self.failure(executor, codec, handlers.swallow_everything, timeout_s=0.3)
-        assert failed.error.code == ErrorCode.TIMEOUT
+        with watching(organism) as seen:
+            failed = await self.failure(executor, codec, handlers.swallow_everything, timeout_s=0.3)
+            assert failed.error.code == ErrorCode.TIMEOUT
+            # Who watches is told before the process ends.
+            assert await asyncio.to_thread(eventually, lambda: "task-failed" in seen)
         assert await self.answer(executor, codec, handlers.double) == Result(42)
 
     @pytest.mark.parametrize(
@@ -167,6 +175,17 @@ class TestOverRedis(CeleryContract):
         failed = await self.failure(executor, codec, handler)
         assert (failed.error.code, failed.error.message) == (ErrorCode.RAISED, text)
         assert await self.answer(executor, codec, handlers.double) == Result(42)
+
+    async def test_a_handler_that_forks_and_comes_back_twice(
+        self, executor: Executor, codec: Codec
+    ) -> None:
+        """The copy ends there: it holds no claim of its own, and no place in the pool."""
+        async with asyncio.timeout(30):
+            told = await self.answer(executor, codec, handlers.come_back_twice)
+        pid, copy = map(int, told.words)
+        assert copy
+        assert not is_alive(copy)
+        assert is_alive(pid)
 
     async def test_an_outcome_that_is_none_of_ours_keeps_back_no_others(
         self, executor: CeleryExecutor, codec: Codec, organism: Organism, redis_client: redis.Redis
@@ -305,6 +324,22 @@ class TestSigned(CeleryContract):
         grown = await self.answer(executor, codec, handlers.grow, Task(MAX_MEMORY_MB))
         assert await asyncio.to_thread(eventually, lambda: not is_alive(grown.number))
         assert (await self.answer(executor, codec, handlers.tell_pid)).number != grown.number
+
+
+@contextmanager
+def watching(organism: Organism) -> Iterator[set[str]]:
+    """A monitor; the kinds of events of tasks that it has been told of so far."""
+    seen: set[str] = set()
+    app = create_app(organism)
+    with app.connection_for_read() as connection:
+        receiver = app.events.Receiver(connection, handlers={"*": lambda e: seen.add(e["type"])})
+        thread = Thread(target=receiver.capture, kwargs={"limit": None, "wakeup": False})
+        thread.start()
+        try:
+            yield seen
+        finally:
+            receiver.should_stop = True
+            thread.join()
 
 
 def _text(path: Path) -> str:

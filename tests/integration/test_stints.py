@@ -6,9 +6,7 @@ import signal
 from pathlib import Path
 
 from pipeline import StreamPump
-from pipeline.organism_file import load_organism
-from tasks.application import create_app
-from tests.fleet import running_worker
+from tests.fleet import app_as, running_worker
 from tests.integration.conftest import WriteOrganism
 from tests.integration.worker_handlers import Work, runs_in
 from tests.waiting import eventually
@@ -20,7 +18,7 @@ DURATION_S = 0.06
 async def test_few_messages_carry_a_backlog(write: WriteOrganism) -> None:
     """Of long runs too, which never share one."""
     organism = write()
-    inspect = create_app(load_organism(organism)).control.inspect(timeout=10)
+    inspect = app_as("monitor", organism).control.inspect(timeout=10)
     with running_worker(organism) as worker:
         async with StreamPump.from_file(organism) as pump, asyncio.timeout(60):
             works = [Work(number, DURATION_S) for number in range(60)]

@@ -22,11 +22,12 @@ end
 
 -- No batch is so large that another process has nothing to do.
 local share = math.ceil((#ids + redis.call('LLEN', READY)) / processes)
-local kept = redis.call('HMGET', DISPATCHES, unpack(ids))
-local holders = redis.call('HMGET', CLAIMS, unpack(ids))
-local batches, open, left = {}, {}, {}
+local kept, holders, known = kept_of(ids, SCRIPT_BYTES)
+local batches, open, bytes, left = {}, {}, {}, {}
 for i, id in ipairs(ids) do
-  if kept[i] and not holders[i] then
+  if i > known then
+    left[#left + 1] = id
+  elseif kept[i] and not holders[i] then
     local listener = string.match(kept[i], '^[^\n]*')
     -- One that was there when a process died must not take others with it.
     local is_suspect = has_deaths() and redis.call('HEXISTS', DEATHS, id) == 1
@@ -35,19 +36,23 @@ for i, id in ipairs(ids) do
       batch[#batch + 1] = id
     elseif #batches < room then
       batch = {listener, id}
+      bytes[batch] = 0
       batches[#batches + 1] = batch
       open[listener] = not is_suspect and batch or open[listener]
     else
       left[#left + 1] = id
     end
-    if batch and batch == open[listener] and #batch > math.min(sizes[listener] or 1, share) then
-      open[listener] = nil
+    if batch and batch == open[listener] then
+      bytes[batch] = bytes[batch] + #kept[i]
+      if #batch > math.min(sizes[listener] or 1, share) or bytes[batch] > BATCH_BYTES then
+        open[listener] = nil
+      end
     end
   end
 end
 put_first(left)
 
-local found = {#ids == wanted and #batches < room and 1 or 0}
+local found = {(#ids == wanted or known < #ids) and #batches < room and 1 or 0}
 local moment = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
 for i, batch in ipairs(batches) do
   local joined = table.concat(batch, ' ', 2)
