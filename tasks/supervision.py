@@ -16,6 +16,7 @@ from celery import Celery
 
 from backends.contact import unquoted
 from backends.errors import BackendError, BackendUnavailableError
+from backends.redis.agreement import agree_on_keys
 from backends.redis.ledger import LedgerClient, ids_in
 from pipeline.organism import Organism
 from pipeline.stations import codec_of, stations_of
@@ -38,7 +39,7 @@ class Supervisor:
         self._app, self._node = app, node
         self._events: EventSender | None = None
         self._notes = worker_notes()
-        codec = codec_of(organism)
+        self._codec = codec = codec_of(organism)
         self._advert: dict[str, str | int] = {
             f"f{station.fingerprint}": 1 for station in stations_of(organism, codec).values()
         }
@@ -61,7 +62,7 @@ class Supervisor:
         self.renewed_at, self.busy, self.deaths = 0.0, 0, 0
 
     def knock(self) -> None:
-        """End at once where Redis will never do; one that is away is waited for later.
+        """End at once where Redis or our keys will never do; one that is away is waited for later.
 
         Celery would quote what such a server says, and that may be a password.
 
@@ -69,7 +70,7 @@ class Supervisor:
             SystemExit: with the reason.
         """
         try:
-            self._ledger.processes_at_work(self._worker)
+            agree_on_keys(self._organism.backend, self._codec, self._ledger.terms)
         except BackendUnavailableError:
             return
         except BackendError as exc:

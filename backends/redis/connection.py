@@ -6,7 +6,7 @@ repeats a command by itself: an append whose answer was lost may have happened.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -166,8 +166,8 @@ class SentinelTarget:
 
     nodes: list[tuple[str, int]]
     name: str
-    of_sentinels: dict[str, Any]
-    of_master: dict[str, Any]
+    of_sentinels: dict[str, Any] = field(repr=False)
+    of_master: dict[str, Any] = field(repr=False)
 
     @classmethod
     def parse(cls, url: str) -> "SentinelTarget":

@@ -18,7 +18,7 @@ from backends import create_backend
 from backends.codec import Codec
 from backends.protocol import Backend
 from pipeline import HandlerMetadata
-from pipeline.errors import PipelineError
+from pipeline.errors import NoAnswerError, PipelineError, PumpStoppedError
 from pipeline.executors import Executor
 from pipeline.messages import ErrorCode
 from pipeline.organism import Organism
@@ -200,6 +200,62 @@ class TestOverRedis(CeleryContract):
         async with asyncio.timeout(20):
             assert await self.answer(executor, codec, handlers.double) == Result(42)
 
+    @pytest.mark.parametrize("gone", ["*", "l:[cd]*"])
+    async def test_a_call_that_redis_has_lost_is_sent_again(  # noqa: PLR0913, PLR0917 - fixtures
+        self,
+        executor: Executor,
+        codec: Codec,
+        organism: Organism,
+        redis_client: redis.Redis,
+        tmp_path: Path,
+        gone: str,
+    ) -> None:
+        """Whoever runs it comes too late; nobody waits for an outcome that can't come."""
+        gate, mark = tmp_path / "gate", tmp_path / "gate.1"
+        running = asyncio.create_task(
+            self.answer(executor, codec, handlers.block_for_file, Task(1, str(gate)))
+        )
+        assert await asyncio.to_thread(eventually, lambda: bool(_text(mark)))
+        first = int(_text(mark))
+        mark.unlink()
+        for key in redis_client.scan_iter(match=f"{organism.backend.redis_prefix}{gone}"):
+            redis_client.delete(key)
+        assert await asyncio.to_thread(eventually, lambda: bool(_text(mark)), timeout_s=30)
+        assert int(_text(mark)) != first
+        gate.touch()
+        async with asyncio.timeout(20):
+            assert await running == Result(1)
+
+    async def test_stopping_tells_whoever_waits(
+        self, executor: Executor, codec: Codec, tmp_path: Path
+    ) -> None:
+        """What a worker still runs nobody will hear of."""
+        gate = tmp_path / "gate"
+        running = asyncio.create_task(
+            self.call(executor, codec, handlers.block_for_file, Task(1, str(gate)))
+        )
+        assert await asyncio.to_thread(eventually, lambda: bool(_text(tmp_path / "gate.1")))
+        await executor.stop()
+        gate.touch()
+        async with asyncio.timeout(20):
+            with pytest.raises(PumpStoppedError, match="'block_for_file'"):
+                await running
+
+    async def test_the_reader_outlives_a_stream_that_is_none(
+        self, executor: CeleryExecutor, codec: Codec, organism: Organism, redis_client: redis.Redis
+    ) -> None:
+        """Somebody put something else in its place: it goes on as soon as that is gone."""
+        assert await self.answer(executor, codec, handlers.double) == Result(42)
+        reader = executor._reader
+        assert reader is not None
+        stream = f"{organism.backend.redis_prefix}s:{reader.stream}"
+        redis_client.delete(stream)
+        redis_client.set(stream, "no stream")
+        assert await asyncio.to_thread(eventually, lambda: reader._ledger.contact.is_lost)
+        redis_client.delete(stream)
+        async with asyncio.timeout(20):
+            assert await self.answer(executor, codec, handlers.double) == Result(42)
+
     async def test_a_process_keeps_one_event_loop(self, executor: Executor, codec: Codec) -> None:
         """What a handler keeps for its loop is good for the next call."""
         seen = await asyncio.gather(
@@ -240,6 +296,20 @@ class TestSigned(CeleryContract):
         "process_pool": {"workers": 2, "max_tasks_per_child": 3},
         "celery": {"max_memory_mb": MAX_MEMORY_MB, "lease_s": LEASE_S},
     }
+
+    async def test_a_call_that_no_worker_can_verify(
+        self, organism: Organism, worker: Worker
+    ) -> None:
+        """Its record is refused again and again: whoever asked is told, and what to look for."""
+        codec = Codec(keys=["another key"], realm=organism.backend.redis_prefix)
+        codec.types.declare_module(handlers)
+        executor = CeleryExecutor(organism, codec)
+        await executor.start()
+        async with asyncio.timeout(30):
+            with pytest.raises(NoAnswerError, match="'double' 3 times .* refuses its record"):
+                await self.call(executor, codec, handlers.double)
+            await executor.stop()
+        assert worker.log.count("record refused") == 3
 
     async def test_a_child_is_replaced_after_its_time(
         self, executor: Executor, codec: Codec

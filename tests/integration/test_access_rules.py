@@ -34,6 +34,7 @@ from tests.servers import (
     account,
     running_redis,
 )
+from tests.waiting import eventually
 
 PREFIX = "mine:"
 #: What a worker's ledger runs; the rest of OF_LEDGER is the pumps'.
@@ -135,6 +136,28 @@ async def test_a_fleet_under_the_rules(server: RedisServer, tmp_path: Path) -> N
         # redis-py introduces itself, `pump check` asks how Redis keeps its file: both do without.
         refused = {row["object"] for row in admin.acl_log()}
         assert refused <= {"client|setinfo", "client|maint_notifications", "config|get"}
+
+
+async def test_a_worker_outlives_a_right_that_is_taken_away(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    """Rules are changed under way, and mended: it goes on by itself."""
+    url = f"redis://${{{ACCOUNT}:-{account('pump')}}}@127.0.0.1:{server.port}/0"
+    organism = write_organism(tmp_path / "organism.yaml", url, PREFIX, [listener()])
+    with closing(client(server, "admin")) as admin, running_worker(organism, "-c1") as worker:
+        async with StreamPump.from_file(organism) as running:
+            admin.acl_log_reset()
+            admin.execute_command("ACL", "SETUSER", "worker", "-brpop")
+            try:
+                await running.request("work", Work(1), timeout_s=60)
+                assert await asyncio.to_thread(
+                    eventually, lambda: "brpop" in {row["object"] for row in admin.acl_log()}
+                )
+            finally:
+                admin.acl_log_reset()
+                admin.execute_command("ACL", "SETUSER", "worker", "+brpop")
+            assert (await running.request("work", Work(2), timeout_s=60)).number == 2
+        assert worker.process.poll() is None, worker.log
 
 
 def _inspect(organism: Path) -> None:
