@@ -33,8 +33,8 @@ test: $(DEV_STAMP)
 # The distributed tests, their pumps and workers as users of deploy/redis/users.acl. `make test`
 # has the short form: tests/integration/test_access_rules.py.
 test-acl: $(DEV_STAMP)
-	TEST_REDIS_ACL=1 $(BIN)/python -m pytest tests/conformance tests/integration tests/faults \
-		tests/acceptance
+	TEST_REDIS_ACL=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 \
+		--dist worksteal tests/conformance tests/integration tests/faults tests/acceptance
 
 # Every check that reads the code; the same that CI runs.
 check: $(DEV_STAMP)

@@ -3,6 +3,7 @@
 from backends.codec import deserialize_slot, serialize_slot
 from backends.errors import (
     BackendClosedError,
+    BackendDeniedError,
     BackendError,
     BackendRefusingError,
     BackendUnavailableError,
@@ -22,6 +23,7 @@ from backends.redis import RedisBackend
 __all__ = [
     "BackendClosedError",
     "BackendConfig",
+    "BackendDeniedError",
     "BackendError",
     "BackendRefusingError",
     "BackendUnavailableError",

@@ -34,6 +34,8 @@ Format = Literal["msgpack", "pickle"]
 T = TypeVar("T")
 #: What msgspec raises over bytes that don't fit; its `MsgspecError` is not all of it.
 _UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+#: What msgspec says before it repeats a value.
+_TELLS_VALUE = ("Invalid enum value", "Invalid value")
 #: Characters of a name, or of somebody else's error, that ours repeat.
 _SHOWN_CHARS = 200
 
@@ -338,7 +340,19 @@ def _reason(exc: Exception) -> str:
         return "a text is not UTF-8"
     if isinstance(exc, RecursionError):
         return "nested too deeply"
-    return str(exc)[:_SHOWN_CHARS]
+    return without_value(str(exc))[:_SHOWN_CHARS]
+
+
+def without_value(text: str) -> str:
+    """What msgspec says of a value, without the value.
+
+    >>> without_value("Invalid enum value 'secret' - at `$.colour`")
+    'a value that is not allowed - at `$.colour`'
+    """
+    if not text.startswith(_TELLS_VALUE):
+        return text
+    _, at, where = text.rpartition(" - at ")
+    return f"a value that is not allowed{at}{where if at else ''}"
 
 
 def _split(typed: bytes | msgspec.Raw) -> _TypedPayload:

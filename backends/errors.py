@@ -20,6 +20,13 @@ class BackendRefusingError(BackendUnavailableError):
     """The store answers, and takes no writes for now; the text says why, and what helps."""
 
 
+class BackendDeniedError(BackendUnavailableError):
+    """The store answers, and lets us in no more, or our user do too little; the text says why.
+
+    Somebody may set that right while we wait; the text says how.
+    """
+
+
 class BackendClosedError(BackendError):
     """The backend was used after `close`; open a new one."""
 

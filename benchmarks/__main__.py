@@ -53,7 +53,7 @@ OTHERS: Mapping[str, Scenario] = {
 
 
 def main() -> int:
-    """Run the scenarios asked for; 0 when all ran, 1 when a contestant came to no end."""
+    """Run the scenarios asked for; 0 when all ran, 1 when one or a contestant came to no end."""
     arguments = _arguments()
     # Processes that were started are ended on the way out, as after a Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -66,7 +66,13 @@ def main() -> int:
     for name in arguments.scenario or scenarios:
         print(f"{name}: {arguments.rounds} rounds", file=sys.stderr)
         before = {**machine(), "redis": _redis_version()}
-        results = scenarios[name](arguments.rounds)
+        results: Sequence[Result] = []
+        try:
+            results = scenarios[name](arguments.rounds)
+        except Exception as exc:  # noqa: BLE001 - others' figures must not go with it
+            print(f"{name}: FAILED: {exc}", file=sys.stderr)
+            has_failed = True
+        # Nothing, where it failed: what an earlier run wrote is no figure of this one.
         _keep(arguments.json, name, before, arguments.rounds, results)
         print("\n".join(f"{key}: {value}" for key, value in before.items()))
         print("\n".join(f"\n{result.table_row()}" for result in results), flush=True)

@@ -5,7 +5,8 @@ Two loops at once tell what the machine's second core is worth: it may be half o
 
 import sys
 
-from benchmarks.measuring import ROOT, Comparison, Contestant, interleave
+from benchmarks.measuring import Comparison, Contestant, interleave
+from benchmarks.processes import ROOT
 
 EXAMPLE = ROOT / "examples" / "stdlib_audit"
 

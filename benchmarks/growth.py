@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 
 from backends.protocol import BackendConfig
 from benchmarks.held_pump import ABREAST, HeldPump, held_pump, without_limits
-from benchmarks.measuring import ROOT, Contestant, Target, run_once
+from benchmarks.measuring import Contestant, Target, run_once
 from benchmarks.private_redis import PrivateRedis, private_redis
+from benchmarks.processes import ROOT
 from benchmarks.rows import Curve, Titled
 
 WAITING = (1_000, 10_000, 100_000, 1_000_000)

@@ -13,8 +13,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-ROOT = Path(__file__).parent.parent
+from benchmarks.processes import ROOT, run_to_end, scratch_folder
+
 PEERS = Path(__file__).parent / "peers"
+#: Seconds that a contestant with one command may take; the longest fills a million messages.
+LIMIT_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,16 @@ def interleave(contestants: Sequence[Contestant], key: str, *, rounds: int) -> l
 
 
 def run_once(contestant: Contestant) -> dict[str, Any]:
-    """Run one contestant to its end; what it printed last."""
-    done = subprocess.run(
-        contestant.command, check=True, capture_output=True, text=True, cwd=ROOT, timeout=600
-    )
-    printed: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    """Run one contestant to its end; what it printed last.
+
+    However it ends, so do the servers it has started, and its temporary files are gone.
+
+    Raises:
+        RunFailedError: it failed, or came to no end.
+    """
+    with scratch_folder() as folder:
+        last = run_to_end(contestant.command, folder, {}, limit_s=LIMIT_S)
+    printed: dict[str, Any] = json.loads(last)
     return printed
 
 

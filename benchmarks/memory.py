@@ -23,8 +23,9 @@ from typing import Any
 from backends import RedisBackend
 from backends.protocol import BackendConfig
 from benchmarks.held_pump import PAYLOAD_BYTES, held_pump, without_limits
-from benchmarks.measuring import ROOT, Contestant, Series, Target
+from benchmarks.measuring import Contestant, Series, Target
 from benchmarks.private_redis import PrivateRedis, private_redis
+from benchmarks.processes import ROOT
 from benchmarks.rows import Figure, Titled, interleave_all
 from pipeline import StreamPump, load_organism
 from pipeline.cli.fleet import worker_command, worker_environment

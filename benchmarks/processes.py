@@ -56,13 +56,14 @@ def scratch_folder() -> Iterator[Path]:
 def started(
     command: Sequence[str], folder: Path, environment: Mapping[str, str]
 ) -> Iterator[Started]:
-    """A command that runs until the end of the block, or its own."""
+    """A command that runs until the end of the block, or its own; *folder* has all its files."""
     log = folder / f"{os.urandom(4).hex()}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**os.environ, **environment},
+            # Who is killed does not tidy up.
+            env={**os.environ, "TMPDIR": str(folder), **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -106,17 +107,23 @@ def redis_program() -> str:
     return str(get_binary_path())
 
 
-def run_to_end(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> str:
+def run_to_end(
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    *,
+    limit_s: float = RUN_S,
+) -> str:
     """The last line that a command wrote.
 
     Raises:
-        RunFailedError: it failed, or took longer than `RUN_S`.
+        RunFailedError: it failed, or took longer than *limit_s*.
     """
     with started(command, folder, environment) as run:
         try:
-            code = run.process.wait(RUN_S)
+            code = run.process.wait(limit_s)
         except subprocess.TimeoutExpired:
-            raise RunFailedError(f"not done after {RUN_S:g} s:\n{run.tail()}") from None
+            raise RunFailedError(f"not done after {limit_s:g} s:\n{run.tail()}") from None
         if code:
             raise RunFailedError(f"exit code {code}:\n{run.tail()}")
         return run.log.read_text().strip().splitlines()[-1]

@@ -30,8 +30,9 @@ from backends.protocol import BackendConfig
 from backends.redis.inbox import GROUP
 from backends.redis.pipeliner import MAX_TURN, Pipeliner
 from backends.redis.scripts import script_text
-from benchmarks.measuring import ROOT, Comparison, Contestant, Target
+from benchmarks.measuring import Comparison, Contestant, Target
 from benchmarks.private_redis import PrivateRedis, private_redis
+from benchmarks.processes import ROOT
 from benchmarks.rows import Figure, Titled, interleave_all
 from benchmarks.two_hops import HOPS, Greeting, Shout, greet, shout
 from pipeline import Organism, StreamPump

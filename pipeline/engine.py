@@ -10,6 +10,7 @@ from backends.codec import Codec
 from backends.mailbox import Effects, Ledger
 from backends.memory_mailbox import MemoryMailbox
 from backends.protocol import Backend
+from backends.redis.agreement import agree_on_keys
 from backends.redis.mailbox import RedisMailbox
 from pipeline.announcer import Announcer, HopObserver
 from pipeline.context_buffer import ContextBuffer, use_context_buffer
@@ -117,6 +118,7 @@ class Engine:
         Raises:
             ConfigError: a payload class can't travel, or an executor is not installed.
             BackendUnavailableError: the backend does not answer.
+            SignatureError: others are at work whose records could not be read here.
             PipelineError: an executor can't start.
         """
         if is_client and organism.backend.backend_type != "redis":
@@ -136,6 +138,10 @@ class Engine:
                 engine._place(listener)
             engine._instruct()
             engine.registry.initialize_root(organism.name)
+            if isinstance(engine.mailbox, RedisMailbox):
+                where, terms = organism.backend, organism.celery.terms
+                agree = partial(agree_on_keys, where, codec, terms, is_told=not is_client)
+                await asyncio.to_thread(agree)
             for executor in engine._executors.values() if not is_client else ():
                 await executor.start()
             use_context_buffer(engine.buffer)

@@ -63,7 +63,10 @@ def unpack(trace: bytes | None) -> Carried | None:
         Context(upper * _HALF + lower, span_id, flags)
         for upper, lower, span_id, flags in _CONTEXT.iter_unpack(trace[_HEAD.size : end])
     ]
-    return Carried(parent, tuple(links), trace[end:].decode(errors="ignore"))
+    state = trace[end:].decode("ascii", errors="replace")
+    # What is no header has come from no header; OpenTelemetry would write it into the log.
+    is_header = state.isascii() and state.isprintable()
+    return Carried(parent, tuple(links), state if is_header else "")
 
 
 def gathered(trace: bytes | None, answers: Iterable[bytes | None]) -> bytes | None:

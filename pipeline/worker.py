@@ -7,6 +7,7 @@ handler behaves alike wherever it runs.
 import asyncio
 import contextvars
 import inspect
+import os
 import time
 import traceback
 from collections.abc import Awaitable, Callable
@@ -75,13 +76,19 @@ class Call(msgspec.Struct, frozen=True):
         is_retryable: bool = True,
     ) -> Failed:
         """This call's failure, as an outcome."""
-        error = ErrorMessage(code, message, self.listener, self.metadata.attempt, frames)
+        texts = _sendable(message), _sendable(frames)
+        error = ErrorMessage(code, texts[0], self.listener, self.metadata.attempt, texts[1])
         return Failed(error, duration_s, is_retryable)
 
     def overran(self, duration_s: float) -> Failed:
         """The outcome of a call that ran for longer than its `timeout_s`."""
         message = f"{self.listener} did not finish within timeout_s ({self.timeout_s:g} s)"
         return self.failed(ErrorCode.TIMEOUT, message, duration_s=duration_s)
+
+
+def _sendable(text: str) -> str:
+    """*text* as UTF-8 can carry it: a file's name in an exception may hold half a character."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 class BadReturnError(PipelineError):
@@ -123,6 +130,17 @@ def run_call(call: Call, codec: Codec, runner: asyncio.Runner) -> Outcome:
     Args:
         runner: for what is awaited; starting it would cost a plain `def` ten times its own time.
     """
+    pid = os.getpid()
+    try:
+        return _run_alone(call, codec, runner)
+    finally:
+        if os.getpid() != pid:
+            # The handler has forked, and its copy came back as well: it must not go on as if
+            # it were this process, whose work and whose pipes it has.
+            os._exit(0)
+
+
+def _run_alone(call: Call, codec: Codec, runner: asyncio.Runner) -> Outcome:
     if is_coroutine(call.handler):
         # In the caller's context: what one handler sets there is not the next one's.
         return runner.run(run_handler(call, codec), context=contextvars.copy_context())
@@ -225,6 +243,10 @@ def _encode_reply(response: object, codec: Codec) -> Reply:
         raise BadReturnError(
             f"a handler returned {type(response).__name__}; expected None,"
             " HandlerResponse or a list of HandlerResponse"
+        )
+    if not isinstance(response.to, str | None):
+        raise BadReturnError(
+            f"a handler sent to a {type(response.to).__name__}; expected a listener's name"
         )
     try:
         if not response.is_scatter:

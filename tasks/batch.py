@@ -1,13 +1,17 @@
 """The dispatches that a process runs for one message, and how far it has come with them."""
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from threading import Condition, Lock, Thread
 
+from backends.errors import BackendError
 from backends.redis.ledger import LedgerClient
 from backends.redis.records import Dispatch, Outcome
 from tasks.pace import MAX_BATCH
+
+log = logging.getLogger(__name__)
 
 #: Seconds an outcome may wait for others to be handed in with: usually, and while so much waits to
 #: be run that nobody could tell the difference. So much is run again when a process dies.
@@ -168,5 +172,9 @@ class BatchKeeper:
                     self._changed.wait()
                 batch = self._batch
             time.sleep(batch.pause_s)
-            batch.flush()
-            batch.release_rest_if_over()
+            try:
+                batch.flush()
+                batch.release_rest_if_over()
+            except BackendError:
+                # What it could not hand in runs again; the next batch needs a keeper too.
+                log.exception("outcomes not handed in", extra={"action": "complete"})

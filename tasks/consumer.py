@@ -2,20 +2,19 @@
 
 Theirs ends the worker's main process over an entry of the queue that is no message, or a message
 whose headers are not what they expect; each worker would take the next such one, and end as well.
-So it would when Redis takes no writes for now, which BRPOP is one of.
+So it would when Redis takes no writes for now, which BRPOP is one of, or lets us do it no more.
 """
 
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import redis
 from celery.worker.consumer import Consumer as CelerysConsumer
 from celery.worker.state import maybe_shutdown
 
-from backends.contact import pause_s
+from backends.contact import LONGEST_PAUSE_S, pause_s
 from backends.redis.refusals import refusal_in
 
 log = logging.getLogger(__name__)
@@ -30,7 +29,7 @@ class RefusedMessageError(ConnectionResetError):
 
 
 class RefusedWriteError(ConnectionResetError):
-    """The broker takes no writes for now: to Celery as good as a lost connection."""
+    """The broker takes no writes for now, or none of ours: to Celery it is a lost connection."""
 
 
 class Consumer(CelerysConsumer):  # type: ignore[misc]  # celery has no types
@@ -39,7 +38,7 @@ class Consumer(CelerysConsumer):  # type: ignore[misc]  # celery has no types
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.loop: Callable[..., None] = self._refusing(self.loop)
-        self.blueprint.start = _outliving_refusals(self.blueprint.start)
+        self.blueprint.start = self._outliving_refusals(self.blueprint.start)
 
     def connect(self) -> Any:
         """A connection to a broker that takes writes; waits until it does."""
@@ -55,12 +54,10 @@ class Consumer(CelerysConsumer):  # type: ignore[misc]  # celery has no types
             time.sleep(pause_s(failures))
 
     def _connect_unless_refused(self, started: float) -> Any:
-        """A connection; None while the broker takes no writes."""
+        """A connection; None while the broker refuses it, or takes no writes."""
         connection = None
         try:
-            with suppress(redis.ConnectionError, redis.TimeoutError):
-                # One that is away is Celery's to wait for.
-                self.app.broker_watch.ask()
+            self._ask()
             connection = super().connect()
             with connection.channel() as channel:
                 for queue in self.app.amqp.queues.consume_from.values():
@@ -73,6 +70,15 @@ class Consumer(CelerysConsumer):  # type: ignore[misc]  # celery has no types
                 connection.collect()
             return None
         return connection
+
+    def _ask(self) -> None:
+        """Raise what the broker refuses; one that is away is Celery's to wait for."""
+        try:
+            self.app.broker_watch.ask()
+        except (redis.ConnectionError, redis.TimeoutError) as exc:
+            # Celery would wait half a minute for a broker that does not know us.
+            if refusal_in(exc) is not None:
+                raise
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
         """What is done with each message; one that fails is taken out of the queue."""
@@ -112,24 +118,27 @@ class Consumer(CelerysConsumer):  # type: ignore[misc]  # celery has no types
 
         return run
 
+    def _outliving_refusals(self, start: Callable[..., None]) -> Callable[..., None]:
+        """*start*, whatever step of it, or a loop that it runs, meets a refusal."""
+
+        def run(*args: Any) -> None:
+            try:
+                start(*args)
+            except Exception as exc:
+                refusal = refusal_in(exc)
+                if refusal is None:
+                    raise
+                if refusal.is_of_access:
+                    self.app.broker_watch.lost(exc, since=time.monotonic())
+                    # It may let us connect and do no more: Celery would try again at once.
+                    time.sleep(LONGEST_PAUSE_S)
+                raise RefusedWriteError(f"the broker refuses: {refusal.code}") from exc
+
+        return run
+
     def _known_errors(self) -> tuple[type[Exception], ...]:
         """What Celery recovers from by itself."""
         return (*self.connection_errors, *self.channel_errors)
-
-
-def _outliving_refusals(start: Callable[..., None]) -> Callable[..., None]:
-    """*start*, whatever step of it, or a loop that it runs, meets a refusal."""
-
-    def run(*args: Any) -> None:
-        try:
-            start(*args)
-        except Exception as exc:
-            refusal = refusal_in(exc)
-            if refusal is None:
-                raise
-            raise RefusedWriteError(f"the broker refuses: {refusal.code}") from exc
-
-    return run
 
 
 def _refused(exc: Exception) -> RefusedMessageError:

@@ -145,6 +145,7 @@ class EventSender:
         self._wakeup, self._is_closing = Event(), Event()
         #: Set where events should not be gathered for longer.
         self._hurry = Event()
+        self._is_writing = False
         self._connection: Any = None
         self._writer: EventWriter | None = None
         self._thread = Thread(target=self._run, name="events", daemon=True)
@@ -157,6 +158,13 @@ class EventSender:
             self._wakeup.set()
         if len(self._kept) >= MOST_GATHERED and not self._hurry.is_set():
             self._hurry.set()
+
+    def drain(self) -> None:
+        """Wait until what there is has been sent, unless that takes long."""
+        self._hurry.set()
+        deadline = time.monotonic() + LAST_WORDS_S
+        while (self._kept or self._is_writing) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def close(self) -> None:
         """Send what is left, unless that takes long, and end."""
@@ -180,6 +188,7 @@ class EventSender:
         self._write()
 
     def _write(self) -> bool:
+        self._is_writing = True
         try:
             if self._writer is None:
                 self._connection = self._app.connection_for_write()
@@ -192,6 +201,8 @@ class EventSender:
                 self._connection.collect()
             self._connection, self._writer = None, None
             return False
+        finally:
+            self._is_writing = False
         return True
 
     def _taken(self) -> list[Fields]:

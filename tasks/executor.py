@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -78,9 +79,12 @@ class CeleryExecutor:
         """Run one handler on whichever worker is free, outside any conversation.
 
         The worker takes the handler and its limits from its own organism, by *call*'s listener.
+        What Redis has lost of a call is sent again, so its handler may run once more.
 
         Raises:
             PipelineError: the executor does not run.
+            NoAnswerError: Redis has lost it `celery.max_attempts` times.
+            PumpStoppedError: the executor was stopped before the call had ended.
         """
         if self._publisher is None:
             raise PipelineError("executor 'celery' does not run; await start() first")
@@ -100,9 +104,10 @@ class CeleryExecutor:
             attempt=metadata.attempt,
             trace=None if self._spans is None else self._spans.current(),
         )
-        returned = reader.expect(dispatch_id)
-        self._publisher.record(dispatch_id, Dispatch(envelope, station.fingerprint), reader.stream)
-        outcome = outcome_of(await returned, station)
+        dispatch = Dispatch(envelope, station.fingerprint)
+        record = partial(self._publisher.record, dispatch_id, dispatch, reader.stream)
+        returned = await reader.expect(dispatch_id, call.listener, record)
+        outcome = outcome_of(returned, station)
         self.observe(call.listener, outcome.duration_s)
         return outcome
 
@@ -114,6 +119,7 @@ class CeleryExecutor:
             await asyncio.to_thread(publisher.stop)
         if reader is not None:
             await asyncio.to_thread(reader.stop)
+            reader.abandon()
 
     def _station(self, listener: str) -> Station:
         if not self._stations:

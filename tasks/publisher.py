@@ -3,9 +3,9 @@
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Event, Thread
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -27,6 +27,15 @@ log = logging.getLogger(__name__)
 
 #: Dispatches taken from the ledger at a time.
 MOST = 1000
+
+
+class _Unrecorded(NamedTuple):
+    """A dispatch that is not in the ledger yet."""
+
+    id: str
+    dispatch: Dispatch
+    stream: str
+    on_recorded: Callable[[], None]
 
 
 class Publisher:
@@ -59,7 +68,7 @@ class Publisher:
         self._connection: Any = None
         self._carriers: Carriers | None = None
         self._events: Any = None
-        self._unrecorded: deque[tuple[str, str, Dispatch, str]] = deque()
+        self._unrecorded: deque[_Unrecorded] = deque()
         self._is_in_doubt = False
         self._sizes = sizes
         #: What monitors have not been told, and when they last were.
@@ -86,10 +95,15 @@ class Publisher:
         if not self._wakeup.is_set():
             self._wakeup.set()
 
-    def record(self, dispatch_id: str, dispatch: Dispatch, stream: str) -> None:
-        """Record a dispatch whose outcome *stream* awaits, then publish it. Does not block."""
-        listener = name_of(dispatch.envelope.to)
-        self._unrecorded.append((dispatch_id, listener, dispatch, stream))
+    def record(
+        self, dispatch_id: str, dispatch: Dispatch, stream: str, on_recorded: Callable[[], None]
+    ) -> None:
+        """Record a dispatch whose outcome *stream* awaits, then publish it. Does not block.
+
+        Args:
+            on_recorded: called from the publisher's thread.
+        """
+        self._unrecorded.append(_Unrecorded(dispatch_id, dispatch, stream, on_recorded))
         self.wake()
 
     def stop(self) -> None:
@@ -141,8 +155,10 @@ class Publisher:
             self._ledger.publish_again()
         while not self._is_stopping.is_set():
             while self._unrecorded:
-                self._ledger.record(*self._unrecorded[0])
-                self._unrecorded.popleft()
+                each = self._unrecorded[0]
+                listener = name_of(each.dispatch.envelope.to)
+                self._ledger.record(each.id, listener, each.dispatch, each.stream)
+                self._unrecorded.popleft().on_recorded()
             window = self._organism.celery.window
             known = self.pace.sizes(), self.pace.enough()
             batches = self._ledger.publishable(window, MOST, *known)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import time
 import traceback
 from contextlib import nullcontext
 from functools import partial
@@ -13,7 +14,7 @@ from celery import Celery
 from msgspec import msgpack, structs
 
 from backends import create_backend
-from backends.contact import contact_with
+from backends.contact import contact_with, log_of_rights
 from backends.mailbox import Envelope
 from backends.redis.ledger import LedgerClient
 from backends.redis.records import Dispatch
@@ -47,13 +48,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Seconds that a process waits after a message of which it has refused something: at first, and as
+#: long as it runs nothing. It would be given the same again as fast as Redis can tell, while those
+#: that fit are busy.
+FIRST_REST_S, LONGEST_REST_S = 0.01, 0.25
+
 
 class Runtime:
     """Claims dispatches, runs their handlers, hands their outcomes in. Used by one thread."""
 
     def __init__(self, app: Celery, organism: Organism, node: str) -> None:
-        # The worker's main process says when Redis is away; one voice is enough.
+        # The worker's main process says when Redis is away; one voice is enough. What our user may
+        # not do it need not hear of: it runs other scripts.
         logging.getLogger("backends.contact").setLevel(logging.ERROR)
+        log_of_rights.setLevel(logging.WARNING)
         contact_with.cache_clear()
         self._owner = owner_id()
         self._codec = codec_of(organism)
@@ -73,6 +81,7 @@ class Runtime:
         self._notes = worker_notes()
         self._spans = spans_of_process()
         self._tally = shared_tally()
+        self._has_refused, self._rest_s = False, 0.0
 
     def run(self, name: str, listener: str, batch_ids: str) -> None:
         """Run a batch to its end, but what is done, another's, or has to wait; then what waits.
@@ -88,6 +97,10 @@ class Runtime:
             self._notes.end()
         for dispatch_id in late:
             log.warning("late outcome dropped", extra={"action": "complete", "id": dispatch_id})
+        if self._has_refused:
+            self._has_refused = False
+            self._rest_s = min(max(2 * self._rest_s, FIRST_REST_S), LONGEST_REST_S)
+            time.sleep(self._rest_s)
 
     def close(self) -> None:
         """The process ends: monitors hear what they have not heard."""
@@ -121,6 +134,7 @@ class Runtime:
             batch.stay()
             self._refuse(dispatch_id, dispatch, is_known=station is not None)
             return
+        self._rest_s = 0.0
         self._notes.running(dispatch_id)
         # What no message brought, no pump has told of.
         if batch.has_fetched(dispatch_id):
@@ -159,6 +173,7 @@ class Runtime:
             },
         )
         self._ledger.release(self._owner, [dispatch_id], dispatch.fingerprint)
+        self._has_refused = True
 
     def _enter(self, batch: Batch, dispatch_id: str, envelope: Envelope) -> "HopSpan | None":
         if self._spans is None:
@@ -210,6 +225,7 @@ class Runtime:
         self._ledger.twin().complete(self._owner, {dispatch_id: self._record(envelope, outcome)})
         self._count(self._stations[envelope.to], outcome)
         self._events.send(failed_event(dispatch_id, "HandlerFailed(timeout)"))
+        self._events.drain()
         if span is not None:
             flush()
 

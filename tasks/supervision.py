@@ -5,6 +5,7 @@ worker told to stop does.
 """
 
 import logging
+import math
 import os
 import signal
 import time
@@ -15,6 +16,7 @@ from celery import Celery
 
 from backends.contact import unquoted
 from backends.errors import BackendError, BackendUnavailableError
+from backends.redis.agreement import agree_on_keys
 from backends.redis.ledger import LedgerClient, ids_in
 from pipeline.organism import Organism
 from pipeline.stations import codec_of, stations_of
@@ -37,7 +39,7 @@ class Supervisor:
         self._app, self._node = app, node
         self._events: EventSender | None = None
         self._notes = worker_notes()
-        codec = codec_of(organism)
+        self._codec = codec = codec_of(organism)
         self._advert: dict[str, str | int] = {
             f"f{station.fingerprint}": 1 for station in stations_of(organism, codec).values()
         }
@@ -52,13 +54,15 @@ class Supervisor:
         #: When this worker was told to stop; 0 until then.
         self._told_at = 0.0
         self._has_handed_over = False
+        #: When Redis last did not answer.
+        self._missed_at = -math.inf
         self._last_signal_at = 0.0
         #: For those who watch: when the lease was last renewed (`time.monotonic`), how many
         #: processes held a dispatch then, and how many have died with one.
         self.renewed_at, self.busy, self.deaths = 0.0, 0, 0
 
     def knock(self) -> None:
-        """End at once where Redis will never do; one that is away is waited for later.
+        """End at once where Redis or our keys will never do; one that is away is waited for later.
 
         Celery would quote what such a server says, and that may be a password.
 
@@ -66,7 +70,7 @@ class Supervisor:
             SystemExit: with the reason.
         """
         try:
-            self._ledger.processes_at_work(self._worker)
+            agree_on_keys(self._organism.backend, self._codec, self._ledger.terms)
         except BackendUnavailableError:
             return
         except BackendError as exc:
@@ -129,6 +133,7 @@ class Supervisor:
                 self._ledger.contact.answered(since=started)
             except BackendUnavailableError as exc:
                 self._ledger.contact.lost(exc, since=started)
+                self._missed_at = time.monotonic()
                 pause_s = min(self._beat_s, 1.0)
             except Exception:
                 # The lease is worth more than whatever this was.
@@ -147,7 +152,9 @@ class Supervisor:
         # In this order: what holds a dispatch was alive before it is looked for.
         claims = self._ledger.claims_of(self._worker)
         self.busy = len(claims)
-        dead = claims.keys() - self._live() if self._has_pool() else None
+        live = self._live()
+        # In this order: a pool that is there now was there when we looked.
+        dead = claims.keys() - live if self._has_pool() else None
         if dead:
             self._bury({pid: self._notes.of(pid) for pid in dead})
         for pid, turn in idle.items():
@@ -160,7 +167,10 @@ class Supervisor:
             self._refuse(self._unknown.pop())
 
     def _bury(self, dead: dict[int, str]) -> None:
-        count = self._ledger.bury(self._worker, dead, is_counted=not self._told_at)
+        # Celery's own time limit ends a process whose run has ended, and which waits for Redis.
+        was_away = time.monotonic() - self._missed_at < self._organism.celery.lease_s
+        is_counted = not self._told_at and not was_away
+        count = self._ledger.bury(self._worker, dead, is_counted=is_counted)
         self.deaths += len(dead)
         log.warning("processes died", extra={"action": "bury", "count": count})
         if self._events is not None:
@@ -177,7 +187,11 @@ class Supervisor:
         return getattr(self._pool, "_pool", self._pool) is not None
 
     def _live(self) -> set[int]:
-        return set(self._pool.info.get("processes", ()))
+        try:
+            return set(self._pool.info.get("processes", ()))
+        except AttributeError:
+            # Taken apart meanwhile.
+            return set()
 
     def _refuse(self, batch_ids: str) -> None:
         if not ids_in(batch_ids):

@@ -34,7 +34,6 @@ class TimeLimit:
     """The clock of one process's main thread."""
 
     def __init__(self) -> None:
-        signal.signal(signal.SIGALRM, _strike)
         self._run: _Run | None = None
         self._changed = Condition()
         self._sleeps_until = 0.0
@@ -56,12 +55,15 @@ class TimeLimit:
         limit_s = call.timeout_s + (LOOPS_TURN_S if is_coroutine(call.handler) else 0.0)
         now = time.monotonic()
         self._expect(_Run(call, now, now + limit_s + SIGNALS_TURN_S, give_up))
+        # A handler before this one may have left another in its place.
+        signal.signal(signal.SIGALRM, _strike)
         signal.setitimer(signal.ITIMER_REAL, limit_s)
         try:
             yield
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            # In this order: it may strike even now, and what has ended must not be given up.
             self._run = None
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _expect(self, run: _Run) -> None:
         self._run = run

@@ -13,6 +13,7 @@ from tasks.forking import prepare_to_fork
 from tasks.full_broker import consume_though_full
 from tasks.lifeline import Lifeline
 from tasks.metrics import WorkerMetrics
+from tasks.replacement import replace_at_once
 from tasks.runtime import close_runtime, runtime_of
 from tasks.supervision import Supervisor
 
@@ -59,6 +60,7 @@ class _Hooks:
         # AttributeError in kombu 5.7's Channel.conn_or_acquire.
         Channel.do_restore = False
         consume_though_full()
+        replace_at_once()
         self._lifeline.open()
         self._node = sender.hostname
         self._supervisor = Supervisor(self._app, self._organism, self._node)

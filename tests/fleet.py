@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
 import yaml
+from celery import Celery
 
+from pipeline.organism_file import load_organism
+from tasks.application import create_app
 from tests.servers import ACCOUNT, account, url_of_account
 from tests.waiting import eventually
 
@@ -123,6 +127,13 @@ def start_worker(
             stderr=subprocess.STDOUT,
         )
     return Worker(process, node, log_path)
+
+
+def app_as(user: str, organism: Path) -> Celery:
+    """The organism's application as one of the users of `deploy/redis/users.acl` has it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(ACCOUNT, account(user))
+        return create_app(load_organism(organism))
 
 
 def is_alive(pid: int) -> bool:

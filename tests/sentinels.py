@@ -1,4 +1,8 @@
-"""A primary, its replicas and three Sentinels: the primary can be killed, and come back."""
+"""A primary, its replicas and three Sentinels: the primary can be killed, and come back.
+
+As `deploy/redis` has them, each party with a user of its own; tests name none, and may do anything
+with the servers.
+"""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,11 +16,21 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.proxy import Proxy
-from tests.servers import DurableRedis, RedisServer, running_redis
+from tests.servers import (
+    ACCOUNT,
+    SENTINEL_CONF,
+    DurableRedis,
+    RedisServer,
+    access_rules,
+    account,
+    password_of,
+    running_redis,
+)
 from tests.waiting import eventually
 
 SERVICE = "pump"
-SENTINELS, QUORUM = 3, 2
+#: As many as the template's quorum of two is made for.
+SENTINELS = 3
 #: Milliseconds of silence after which a Sentinel takes the primary for dead.
 DOWN_AFTER_MS = 1000
 #: Milliseconds after which a failover that came to nothing is tried again.
@@ -24,6 +38,7 @@ FAILOVER_MS = 5000
 #: Keeps nothing on disk; a replica that asks is served at once.
 _OPTIONS = ("--repl-diskless-sync-delay", "0", "--repl-timeout", "5")
 _READY_S = 30.0
+_AS_REPLICA = ("--masteruser", "replica", "--masterauth", password_of("replica"))
 
 
 class Watched:
@@ -31,14 +46,22 @@ class Watched:
 
     def __init__(self, servers: Sequence[DurableRedis], sentinels: Sequence[RedisServer]) -> None:
         self._servers = {server.port: server for server in servers}
+        user, password = "client", password_of("client")
         self._sentinels = [
-            redis.Redis(host=each.host, port=each.port, retry=Retry(NoBackoff(), 0))
+            redis.Redis(
+                host=each.host,
+                port=each.port,
+                username=user,
+                password=password,
+                retry=Retry(NoBackoff(), 0),
+            )
             for each in sentinels
         ]
         self._proxies: list[Proxy] = []
-        #: As a pump has it.
-        nodes = ";".join(f"sentinel://{each.host}:{each.port}" for each in sentinels)
-        self.url = f"{nodes}/{SERVICE}"
+        #: As an organism's file has it: each process is the user that its environment says.
+        who = f"${{{ACCOUNT}:-{account('pump')}}}"
+        nodes = ";".join(f"sentinel://{who}@{each.host}:{each.port}" for each in sentinels)
+        self.url = f"{nodes}/{SERVICE}?sentinel_username={user}&sentinel_password={password}"
 
     @property
     def primary(self) -> int:
@@ -133,27 +156,39 @@ def _follows(client: redis.Redis, port: int) -> bool:
     return bool(found["master_port"] == port and found["master_link_status"] == "up")
 
 
+def _sentinel_conf(port: int) -> str:
+    """What `deploy/redis/sentinel.conf` is once it is filled in."""
+    text = SENTINEL_CONF.read_text().replace("10.0.0.1 6379", f"127.0.0.1 {port}")
+    for user in ("sentinel", "client", "among"):
+        text = text.replace(f"{user.upper()}_PASSWORD", password_of(user))
+    return text.replace("mymaster", SERVICE) + (
+        f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}\n"
+        f"sentinel failover-timeout {SERVICE} {FAILOVER_MS}\n"
+    )
+
+
 @contextmanager
-def watched_redis(*options: str, replicas: int = 2) -> Iterator[Watched]:
+def watched_redis(*options: str, prefix: str, replicas: int = 2) -> Iterator[Watched]:
     """A primary and its replicas, in step, watched by three Sentinels, until the block ends.
 
     Args:
         options: of every server.
+        prefix: what the users `pump` and `worker` may touch.
     """
     with ExitStack() as stack:
         servers: list[DurableRedis] = []
+        rules = access_rules(prefix, has_default=True, is_watched=True)
         for _ in range(1 + replicas):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="pump-test-redis-"))
+            file = Path(folder) / "watched.acl"
+            file.write_text(rules)
+            users = ("--aclfile", str(file), *_AS_REPLICA)
             following = ("--replicaof", "127.0.0.1", str(servers[0].port)) if servers else ()
-            server = DurableRedis(Path(folder), (*_OPTIONS, *options, *following))
+            server = DurableRedis(Path(folder), (*_OPTIONS, *users, *options, *following))
             server.start()
             stack.callback(server.kill)
             servers.append(server)
-        config = (
-            f"sentinel monitor {SERVICE} 127.0.0.1 {servers[0].port} {QUORUM}\n"
-            f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}\n"
-            f"sentinel failover-timeout {SERVICE} {FAILOVER_MS}\n"
-        )
+        config = _sentinel_conf(servers[0].port)
         sentinels = [stack.enter_context(running_redis(sentinel=config)) for _ in range(SENTINELS)]
         watched = Watched(servers, sentinels)
         stack.callback(watched.close)

@@ -22,7 +22,10 @@ from redis.retry import Retry
 
 from tests.waiting import eventually
 
-ACCESS_RULES = Path(__file__).parents[1] / "deploy" / "redis" / "users.acl"
+_DEPLOYED = Path(__file__).parents[1] / "deploy" / "redis"
+ACCESS_RULES = _DEPLOYED / "users.acl"
+#: What a Redis behind Sentinel lets in besides, and a Sentinel's own settings.
+RULES_OF_SENTINELS, SENTINEL_CONF = _DEPLOYED / "sentinel.acl", _DEPLOYED / "sentinel.conf"
 _START_TIMEOUT_S = 10.0
 #: Seconds for what starts slowly on a busy machine: a worker, a RabbitMQ.
 _SLOW_START_TIMEOUT_S = 60.0
@@ -34,7 +37,7 @@ _ATTEMPTS = 3
 ACL_SWITCH = "TEST_REDIS_ACL"
 #: Which of them a process is, in the organisms that tests write; `pump` where it is not set.
 ACCOUNT = "TEST_REDIS_ACCOUNT"
-_USERS = ("pump", "worker", "monitor", "admin")
+_USERS = ("pump", "worker", "monitor", "admin", "sentinel", "replica")
 
 
 def under_acl() -> bool:
@@ -42,9 +45,14 @@ def under_acl() -> bool:
     return os.environ.get(ACL_SWITCH, "") not in ("", "0")
 
 
+def password_of(user: str) -> str:
+    """As the rules have it."""
+    return f"password-of-{user}"
+
+
 def account(user: str) -> str:
     """User and password, as a URL has them."""
-    return f"{user}:password-of-{user}"
+    return f"{user}:{password_of(user)}"
 
 
 def url_of_account(url: str) -> str:
@@ -54,14 +62,16 @@ def url_of_account(url: str) -> str:
     return url.replace("://", f"://${{{ACCOUNT}:-{account('pump')}}}@", 1)
 
 
-def access_rules(prefix: str, *, has_default: bool) -> str:
+def access_rules(prefix: str, *, has_default: bool, is_watched: bool = False) -> str:
     """What `deploy/redis/users.acl` is once it is filled in.
 
     Args:
         prefix: of every key; `*` for any.
         has_default: whoever names no user may do anything, as tests do.
+        is_watched: with what `sentinel.acl` adds.
     """
-    lines = [line for line in ACCESS_RULES.read_text().splitlines() if line[:1] not in ("", "#")]
+    parts = [ACCESS_RULES.read_text(), RULES_OF_SENTINELS.read_text() if is_watched else ""]
+    lines = [line for line in "".join(parts).splitlines() if line[:1] not in ("", "#")]
     if has_default:
         lines[0] = "user default on nopass ~* &* +@all"
     text = "".join(f"{line}\n" for line in lines).replace("PREFIX", prefix)
@@ -69,7 +79,7 @@ def access_rules(prefix: str, *, has_default: bool) -> str:
         # A pattern may only be subscribed to by its very name, and here nobody knows it.
         text = re.sub(r"&celery\.\S*", "&*", text)
     for user in _USERS:
-        password = account(user).partition(":")[2].encode()
+        password = password_of(user).encode()
         text = text.replace(f"{user.upper()}_SHA256", hashlib.sha256(password).hexdigest())
     return text
 
@@ -196,7 +206,7 @@ class DurableRedis:
 
     def start(self) -> None:
         """Start, with what was there."""
-        settings = _settings(self.port, self._folder, is_sentinel=False)
+        settings = _settings(self.port, self._folder, self._options)
         self._process = subprocess.Popen(
             [self._command, *settings, *self._options],
             stdout=subprocess.DEVNULL,
@@ -222,7 +232,7 @@ def _start(command: str, folder: Path, options: tuple[str, ...]) -> RedisServer:
     for _ in range(_ATTEMPTS):
         port = free_port()
         process = subprocess.Popen(
-            [command, *_settings(port, folder, is_sentinel="--sentinel" in options), *options],
+            [command, *_settings(port, folder, options), *options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             # Python ignores SIGXFSZ: to such a server a file that may not grow is a full disk.
@@ -237,11 +247,14 @@ def _start(command: str, folder: Path, options: tuple[str, ...]) -> RedisServer:
     raise RuntimeError(f"{command} did not start")
 
 
-def _settings(port: int, folder: Path, *, is_sentinel: bool) -> list[str]:
+def _settings(port: int, folder: Path, options: Sequence[str]) -> list[str]:
+    is_sentinel = "--sentinel" in options
     settings = {"port": port, "bind": "127.0.0.1", "dir": folder}
     if not is_sentinel:
         settings |= {"save": "", "appendonly": "no", "unixsocket": folder / "redis.sock"}
-    if under_acl() and not is_sentinel:
+    # A server that a test gives a password, or users, has no others.
+    has_own = {"--requirepass", "--aclfile", "--include"} & set(options)
+    if under_acl() and not is_sentinel and not has_own:
         # Whatever a test's prefix is.
         (folder / "users.acl").write_text(access_rules("*", has_default=True))
         settings |= {"aclfile": folder / "users.acl"}

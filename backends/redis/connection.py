@@ -4,10 +4,9 @@ The client connects when first used, waits for nothing without an end, and never
 repeats a command by itself: an append whose answer was lost may have happened.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -21,7 +20,12 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from backends.contact import Contact, unquoted
-from backends.errors import BackendError, BackendRefusingError, BackendUnavailableError
+from backends.errors import (
+    BackendDeniedError,
+    BackendError,
+    BackendRefusingError,
+    BackendUnavailableError,
+)
 from backends.redis.refusals import Refusal, refusal_in
 
 #: Seconds to connect, and to wait for an answer, unless the URL says otherwise.
@@ -30,8 +34,6 @@ _SENTINEL_PORT = 26379
 _TIMEOUTS = {"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _TIMEOUT_S}
 _BLOCKING: Mapping[str, Any] = {**_TIMEOUTS, "retry": Retry(NoBackoff(), 0)}
 _AWAITED: Mapping[str, Any] = {**_TIMEOUTS, "retry": AsyncRetry(NoBackoff(), 0)}
-#: Answers that speak of our account, which somebody may set right.
-_DENIED = re.compile(r"\b(NOAUTH|NOPERM|WRONGPASS|DENIED)\b")
 
 AnyRedis = redis.Redis | redis.asyncio.Redis
 
@@ -130,8 +132,6 @@ def _translation_of(exc: redis.RedisError, text: str, where: str) -> BackendErro
         return refused(refusal, where)
     if isinstance(exc, (redis.ConnectionError, redis.TimeoutError)):
         return BackendUnavailableError(f"{where} does not answer: {text}")
-    if isinstance(exc, redis.exceptions.NoPermissionError) or _DENIED.search(text):
-        return BackendUnavailableError(f"{where} refuses: {text}")
     return BackendError(f"{where} failed: {text}")
 
 
@@ -147,6 +147,8 @@ def refused(refusal: Refusal, where: str) -> BackendUnavailableError:
     """A refusal as our error; the same text for the same refusal, whatever was asked."""
     if refusal.is_of_writes:
         return BackendRefusingError(f"{where} takes no writes: {refusal}")
+    if refusal.is_of_access:
+        return BackendDeniedError(f"{where} refuses: {refusal}")
     return BackendUnavailableError(f"{where} refuses: {refusal}")
 
 
@@ -164,8 +166,8 @@ class SentinelTarget:
 
     nodes: list[tuple[str, int]]
     name: str
-    of_sentinels: dict[str, Any]
-    of_master: dict[str, Any]
+    of_sentinels: dict[str, Any] = field(repr=False)
+    of_master: dict[str, Any] = field(repr=False)
 
     @classmethod
     def parse(cls, url: str) -> "SentinelTarget":

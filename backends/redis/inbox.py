@@ -18,6 +18,11 @@ from backends.redis.streams import unparsed_entries_of
 GROUP = "pump"
 #: Longest blocking read; the socket's timeout must be longer.
 BLOCK_MS = 2000
+#: Bytes that one reply should have at most. One that does not arrive in the time it may take would
+#: be asked for again and again.
+MOST_BYTES = 16 * 1024**2
+#: Entries asked for at first, as long as nobody knows how large they are.
+FIRST = 64
 
 Entries = list[tuple[bytes, dict[bytes, bytes]]]
 
@@ -50,6 +55,8 @@ class Inbox:
         self._on_missing = on_missing
         #: Where to go on looking for entries that were lost on their way to us; None: nowhere.
         self._unseen_after: str | None = None
+        #: Entries asked for at once, for all that is known of their size.
+        self._most = FIRST
 
     @property
     def block_ms(self) -> int:
@@ -64,12 +71,13 @@ class Inbox:
             started = time.monotonic()
             try:
                 with translated(self._contact.where):
-                    entries = await self._read(limit)
+                    entries = await self._read(min(limit, self._most))
             except BackendError as exc:
                 # Whatever it is, a pump that stopped reading would be worse.
                 failures += 1
                 # What was handed to us then is ours, though we never saw it.
                 self._unseen_after = "0"
+                self._most = 1
                 self._contact.lost(exc, since=started)
                 # By now another server may be the primary.
                 await self._line.drop()
@@ -78,6 +86,8 @@ class Inbox:
             self._contact.answered(since=started)
             if not entries:
                 raise_if_cancelled()
+            else:
+                self._most = _most_like(entries, self._most)
             return entries
 
     def look_again(self) -> None:
@@ -114,3 +124,9 @@ class Inbox:
             await asyncio.sleep(pause_s(1))
             return []
         return unparsed_entries_of(found)
+
+
+def _most_like(entries: Entries, most: int) -> int:
+    """How many to ask for next, where at most *most* were asked for and these came."""
+    size = sum([len(value) for _, fields in entries for value in fields.values()])
+    return max(1, min(2 * most, MOST_BYTES * len(entries) // max(1, size)))

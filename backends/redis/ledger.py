@@ -16,7 +16,7 @@ import msgspec
 
 from backends.codec import Codec
 from backends.contact import contact_with, pause_s
-from backends.errors import BackendUnavailableError, CodecError
+from backends.errors import BackendError, BackendUnavailableError, CodecError
 from backends.mailbox import Envelope, Returned
 from backends.protocol import BackendConfig
 from backends.redis.caller import Caller
@@ -285,9 +285,29 @@ class LedgerClient:
         works = (self._outcome(fields) for _, fields in entries if b"i" in fields)
         return [work for work in works if isinstance(work, Returned)]
 
+    def missing(self, dispatch_ids: Sequence[str]) -> list[str]:
+        """Those of which nothing can come any more: neither recorded nor claimed.
+
+        Raises:
+            BackendUnavailableError: Redis does not answer.
+        """
+        if not dispatch_ids:
+            return []
+        with self._asking():
+            questions = self._client.pipeline(transaction=False)
+            for each in dispatch_ids:
+                for place in ("dispatches", "claims"):
+                    questions.hexists(f"{self._prefix}l:{place}", escape(each))
+            found = iter(questions.execute())
+        return [
+            each
+            for each, *places in zip(dispatch_ids, found, found, strict=True)
+            if not any(places)
+        ]
+
     def interrupt(self, name: str) -> None:
         """Let whoever waits for outcomes on a stream go on at once."""
-        with suppress(BackendUnavailableError), self._asking():
+        with suppress(BackendError), self._asking():
             self._client.xadd(f"{self._prefix}s:{name}", {"n": ""}, nomkstream=True)
 
     def close(self) -> None:

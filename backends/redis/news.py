@@ -22,6 +22,9 @@ from backends.redis.streams import entries_of
 
 log = logging.getLogger(__name__)
 
+#: Entries read at once; fewer after a reply that did not come, for it may have been too large.
+MOST = 100
+
 
 class News:
     """The open scopes that one pump began, and what is heard of them. Used from its event loop.
@@ -58,12 +61,12 @@ class News:
         Args:
             block_ms: longest blocking read; the socket's timeout is longer.
         """
-        failures = 0
+        failures, most = 0, MOST
         while True:
             started = time.monotonic()
             try:
                 with translated(self._contact.where):
-                    found = await self._client.xread({self._stream: "0"}, block=block_ms)
+                    found = await self._client.xread({self._stream: "0"}, most, block_ms)
                 self._contact.answered(since=started)
                 entries = entries_of(found)
                 if not entries:
@@ -77,9 +80,9 @@ class News:
                 with translated(self._contact.where):
                     if entries:
                         await self._client.xdel(self._stream, *(entry for entry, _ in entries))
-                failures = 0
+                failures, most = 0, min(2 * most, MOST)
             except BackendError as exc:
-                failures += 1
+                failures, most = failures + 1, 1
                 self._contact.lost(exc, since=started)
                 # By now another server may be the primary.
                 await self._client.connection_pool.disconnect(inuse_connections=False)

@@ -27,6 +27,9 @@ MAX_BATCH = 256
 #: Commands of one script, and arguments beyond which it takes no further one: Redis serves nobody
 #: else meanwhile.
 MAX_TURN, MAX_TURN_ARGUMENTS = 32, 2000
+#: Bytes sent at once, if they are more than one command's: what does not reach Redis while a reply
+#: may take, or is more than it takes from a client, would be sent again and again.
+MAX_BATCH_BYTES = 32 * 1024**2
 #: Milliseconds that replicas may take, before what they should have is sent once more.
 WAIT_MS = 1000
 
@@ -64,6 +67,8 @@ class Pipeliner:
         self._digest = ""
         self._queue: list[Command] = []
         self._numbers = count()
+        #: Commands sent at once; fewer while they are large.
+        self._most = MAX_BATCH
         #: What was refused, how often in a row, and when it is tried again.
         self._aside, self._refusals = Aside(), 0
         self._retry: asyncio.TimerHandle | None = None
@@ -120,9 +125,10 @@ class Pipeliner:
         failures = 0
         while True:
             await self._wakeup.wait()
-            batch = self._queue[:MAX_BATCH]
+            turns, packed = self._next()
+            batch = [command for turn in turns for command in turn]
             sent_at = time.monotonic()
-            refusal = await self._send(batch)
+            refusal = await self._send(turns, packed)
             left = [each for each in batch if not each.reply.done()]
             is_refused = isinstance(refusal, BackendRefusingError)
             self._set_aside(batch, left if is_refused else [])
@@ -161,12 +167,30 @@ class Pipeliner:
         self._queue += self._aside.some(MAX_TURN)
         self._wakeup.set()
 
-    async def _send(self, batch: list[Command]) -> BackendUnavailableError | None:
-        """Send *batch* and hand out the replies; what kept Redis from giving all of them."""
-        turns = list(_turns(batch))
+    def _next(self) -> tuple[list[list[Command]], bytes]:
+        """What may be sent at once from the head of the queue: the scripts, and their bytes."""
+        while True:
+            batch = self._queue[: self._most]
+            turns, packed = list(_turns(batch)), list[bytes]()
+            size = 0
+            for turn in turns:
+                packed.append(self._packed(turn))
+                size += len(packed[-1])
+                if size > MAX_BATCH_BYTES and len(batch) > 1:
+                    self._most = len(batch) // 2
+                    break
+            else:
+                if size < MAX_BATCH_BYTES // 2:
+                    self._most = min(2 * self._most, MAX_BATCH)
+                return turns, b"".join(packed)
+
+    async def _send(
+        self, turns: list[list[Command]], packed: bytes
+    ) -> BackendUnavailableError | None:
+        """Send *turns* and hand out the replies; what kept Redis from giving all of them."""
         try:
             with translated(self._contact.where):
-                replies = await self._exchange(turns)
+                replies = await self._exchange(packed, len(turns))
                 if any(isinstance(reply, redis.exceptions.NoScriptError) for reply in replies):
                     await self._load()
         except BackendUnavailableError as exc:
@@ -180,16 +204,15 @@ class Pipeliner:
         # One that answers nothing now outweighs one that only takes no writes.
         return min(found, key=lambda each: isinstance(each, BackendRefusingError), default=None)
 
-    async def _exchange(self, turns: list[list[Command]]) -> list[Any]:
-        """The reply to each turn, an error included."""
-        packed = b"".join(map(self._packed, turns))
+    async def _exchange(self, packed: bytes, turns: int) -> list[Any]:
+        """The reply to each of so many turns, an error included."""
         if not self._replicas:
-            return await self._line.exchange(packed, len(turns))
+            return await self._line.exchange(packed, turns)
         timeout_s = self._line.timeout_s
         wait_ms = WAIT_MS if timeout_s is None else min(WAIT_MS, int(timeout_s * 500))
         words: tuple[Any, ...] = ("WAIT", self._replicas, wait_ms)
         wait: bytes = hiredis.pack_command(words)
-        *replies, reached = await self._line.exchange(packed + wait, len(turns) + 1)
+        *replies, reached = await self._line.exchange(packed + wait, turns + 1)
         if isinstance(reached, Exception):
             raise reached
         if reached < self._replicas:

@@ -13,7 +13,7 @@ from backends.mailbox import Letter
 from backends.redis.archive import Archive
 from pipeline.cli.jsonl import answer_line
 from pipeline.cli.options import load_shared, organism_option
-from pipeline.cli.reporting import one_line, say
+from pipeline.cli.reporting import one_line, printable, say
 from pipeline.cli.shapes import iso_time, local_time, print_rows
 from pipeline.organism import Organism
 from pipeline.roster import name_of
@@ -174,9 +174,9 @@ def _print(facts: dict[str, Any], letter: Letter) -> None:
     shown |= {"code": letter.code, "reason": one_line(letter.reason)}
     shown |= {"died": local_time(letter.died_at), "attempt": facts["attempt"]}
     for name, value in shown.items():
-        click.echo(f"{name:<13}{value}")
+        click.echo(f"{name:<13}{printable(str(value))}")
     for process, moment in letter.history:
-        click.echo(f"{'killed':<13}{process} at {local_time(moment)}")
+        click.echo(f"{'killed':<13}{printable(process)} at {local_time(moment)}")
     if "payload" in facts:
         text = msgspec.json.format(bytes(facts["payload"])).decode()
         click.echo(f"payload\n{text}")

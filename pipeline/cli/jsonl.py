@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import inspect
 
+from backends.codec import without_value
 from pipeline.errors import PipelineError
 from pipeline.settings import near, quoted
 
 #: How msgspec writes the place of the payload itself.
 ROOT = "$"
-#: What msgspec says before it repeats a value.
-_TELLS_VALUE = ("Invalid enum value", "Invalid value")
 
 
 class BadLineError(PipelineError):
@@ -130,9 +129,7 @@ class PayloadReader:
     def _reason(self, exc: msgspec.DecodeError) -> str:
         if exc.__cause__ is not None:
             return self._refusal(exc.__cause__)
-        text = str(exc)
-        if text.startswith(_TELLS_VALUE):
-            return f"a value that is not allowed - at {text.rpartition(' - at ')[2]}"
+        text = without_value(str(exc))
         return "JSON is malformed: it ends too early" if "truncated" in text else text
 
     def _refusal(self, exc: BaseException) -> str:

@@ -2,7 +2,7 @@
 
 import logging
 
-from pipeline.cli.reporting import say
+from pipeline.cli.reporting import printable, say
 
 #: What every record has; anything else came by `extra`.
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
@@ -17,7 +17,9 @@ class FieldsFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """The line of one event, its traceback aside."""
         fields = [
-            f"{name}={value}" for name, value in vars(record).items() if name not in _STANDARD
+            f"{name}={printable(str(value))}"
+            for name, value in vars(record).items()
+            if name not in _STANDARD
         ]
         return " ".join([super().formatMessage(record), *fields])
 

@@ -12,6 +12,7 @@ from pipeline.cli.console.command import console
 from pipeline.cli.dead_letters import dead_letters
 from pipeline.cli.init import init
 from pipeline.cli.interrupts import INTERRUPTED
+from pipeline.cli.reporting import printable
 from pipeline.cli.run import run
 from pipeline.cli.send import send
 from pipeline.cli.threads import threads
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _fail(code: int, *lines: str) -> int:
     for line in lines:
-        click.echo(" ".join(line.split()), err=True)
+        click.echo(printable(" ".join(line.split())), err=True)
     return code
 
 

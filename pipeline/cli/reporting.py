@@ -77,7 +77,7 @@ class Report:
         text = one_line(error)
         if self._as_json:
             return json.dumps({"line": line, "error": text})
-        frames = f"\n{traceback.rstrip()}" if self._is_verbose and traceback else ""
+        frames = f"\n{printable_lines(traceback)}" if self._is_verbose and traceback else ""
         return f"line {line}: {text}{frames}"
 
     def note(self, text: str) -> None:
@@ -181,7 +181,23 @@ def one_line(text: str) -> str:
     """
     flat = " ".join(text[: 2 * SHOWN_CHARS].split())
     cut = flat if len(flat) <= SHOWN_CHARS else flat[: SHOWN_CHARS - 1] + "…"
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in cut)
+    return printable(cut)
+
+
+def printable(text: str) -> str:
+    r"""*text*, which somebody else has written, safe to show: it moves no cursor, ends no line.
+
+    >>> printable("a\tb\x1b[2J")
+    'a�b�[2J'
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def printable_lines(text: str) -> str:
+    """The same of a text of many lines, such as a traceback from elsewhere."""
+    return "\n".join(map(printable, text.rstrip().splitlines()))
 
 
 def say(text: str) -> None:

@@ -17,7 +17,7 @@ from pipeline.cli.fleet import needs_workers
 from pipeline.cli.jsonl import BadLineError, PayloadReader, answer_line
 from pipeline.cli.logs import configure_logging
 from pipeline.cli.options import find_file, load
-from pipeline.cli.reporting import one_line, say
+from pipeline.cli.reporting import one_line, printable_lines, say
 from pipeline.cli.run import payload_reader
 from pipeline.errors import HandlerError, NoAnswerError
 from pipeline.organism import Organism
@@ -169,7 +169,7 @@ def _show(sent: Sent, *, as_json: bool, is_verbose: bool) -> None:
     if sent.error:
         say(f"{sent.code}: {one_line(sent.error)}")
         if is_verbose and sent.traceback:
-            say(sent.traceback.rstrip())
+            say(printable_lines(sent.traceback))
     else:
         line = answer_line(sent.answer).decode().rstrip()
         if sys.stdout.isatty() and len(line) > shutil.get_terminal_size().columns:

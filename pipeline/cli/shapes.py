@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.cli.reporting import printable
+
 #: Milliseconds below which a duration is told in them.
 _MS_BELOW = 1000
 _MINUTE_S, _HOUR_S = 60, 3600
@@ -70,11 +72,12 @@ def duration(seconds: float) -> str:
 
 
 def print_rows(heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: str = "") -> None:
-    """A table on a terminal, lines with tabs in a pipe.
+    """A table on a terminal, lines with tabs in a pipe; whatever can't be printed is replaced.
 
     Args:
         right: names of the columns whose cells stand to the right, separated by spaces.
     """
+    rows = [[printable(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         for row in rows:
             click.echo("\t".join(row))

@@ -11,7 +11,7 @@ from backends.errors import BackendError
 from backends.mailbox import Letter
 from backends.redis.archive import Archive, Conversation
 from pipeline.cli.options import load_shared, organism_option
-from pipeline.cli.reporting import counted, say
+from pipeline.cli.reporting import counted, printable, say
 from pipeline.cli.shapes import duration, iso_time, local_time, print_rows
 from pipeline.cli.threads import state_of
 from pipeline.cli.trees import Branch, Line, lines_of, tree_of
@@ -62,13 +62,13 @@ def trace(*, file: Path, thread: str, limit: int, as_json: bool) -> None:
         return
     _print(found, branches, limit)
     for letter_id, letter in letters:
-        to = name_of(letter.envelope.to)
-        click.echo(f"dead letter {letter_id}: {to}, {letter.code}, {local_time(letter.died_at)}")
+        told = f"{letter_id}: {name_of(letter.envelope.to)}, {letter.code}"
+        click.echo(f"dead letter {printable(told)}, {local_time(letter.died_at)}")
 
 
 def _print(found: Conversation, branches: list[Branch], limit: int) -> None:
     flying = f", {counted(found.in_flight, 'message')} in flight" if found.is_open else ""
-    say(f"{found.id}: {state_of(found)}{flying}, {counted(len(found.hops), 'hop')}")
+    say(f"{printable(found.id)}: {state_of(found)}{flying}, {counted(len(found.hops), 'hop')}")
     rows: list[tuple[str, ...]] = [_cells(line) for line in islice(lines_of(branches), limit)]
     heads: tuple[str, ...] = ("Listener", "From", "Payload", "Where", "Took", "Try", "Error")
     if not any(row[-1] for row in rows):

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -32,13 +32,24 @@ def tree_of(hops: Sequence[Hop]) -> list[Branch]:
         runs[hop.chain].append(Branch(hop))
     roots: list[Branch] = []
     for chain, branches in runs.items():
-        callers = next((runs[each] for each in chains.callers(chain) if each in runs), None)
+        callers = _nearest(chain, runs)
         for branch in branches:
             caller = _at(callers, branches[0].hop.started_at) if callers else None
             (roots if caller is None else caller.calls).append(branch)
     for branches in (roots, *(each.calls for each in _all(roots))):
         branches.sort(key=lambda branch: branch.hop.started_at)
     return roots
+
+
+def _nearest(chain: str, runs: Mapping[str, list[Branch]]) -> list[Branch] | None:
+    """The runs of the nearest caller that is known; mostly the first one asked for.
+
+    One at a time, for all callers of a chain are as many characters as the square of its depth.
+    """
+    caller = chains.caller_of(chain)
+    while caller is not None and caller not in runs:
+        caller = chains.caller_of(caller)
+    return None if caller is None else runs[caller]
 
 
 def _at(branches: list[Branch], moment: float) -> Branch:

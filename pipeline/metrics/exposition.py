@@ -1,6 +1,7 @@
 """Shows metrics to Prometheus over HTTP; needs the extra `metrics`.
 
-One answer at a time, each connection with a time-out: who scrapes must not cost much.
+One answer at a time, few connections, each with a time-out: who scrapes must not cost much, and who
+is slow on purpose must keep nobody out.
 """
 
 import logging
@@ -8,6 +9,7 @@ import math
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from itertools import accumulate
@@ -34,6 +36,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds that a client may take to ask, or to take its answer.
 TIMEOUT_S = 5.0
+#: Connections at once, each with a thread; one more ends the oldest.
+MOST_CONNECTIONS = 16
 PATH = "/metrics"
 
 
@@ -79,13 +83,42 @@ class MetricsServer:
         self._server.server_close()
 
 
+class _Bounded(ThreadingHTTPServer):
+    """Has a thread for each connection, and `MOST_CONNECTIONS` of them."""
+
+    daemon_threads = True
+
+    def __init__(self, *args: Any) -> None:
+        #: The oldest first.
+        self._open: dict[Any, None] = {}
+        self._opening = Lock()
+        super().__init__(*args)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve one connection more, and the oldest no longer if that is one too many."""
+        with self._opening:
+            self._open[request] = None
+            if len(self._open) > MOST_CONNECTIONS:
+                oldest = next(iter(self._open))
+                del self._open[oldest]
+                # Its thread finds it at its end, and closes it.
+                with suppress(OSError):
+                    oldest.shutdown(socket.SHUT_RDWR)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close one that was served."""
+        with self._opening:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+
 def _server(host: str, port: int) -> HTTPServer:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, address = found[0][0], found[0][4]
 
-    class Server(ThreadingHTTPServer):
+    class Server(_Bounded):
         address_family = family
-        daemon_threads = True
 
         def server_bind(self) -> None:
             """Bind, and ask no name server who we are."""

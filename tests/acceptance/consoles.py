@@ -142,14 +142,20 @@ def running_console(folder: Path, *options: str, token: str = "") -> Iterator[Vi
     asked = ("console", "organism.yaml", "--port", "0", *options)
     with started(folder, *asked, PUMP_CONSOLE_TOKEN=token) as it:
         assert it.says("Ctrl-C ends it"), it.log
-        yield visitor_of(it)
+        yield visitor_of(it, token)
 
 
-def visitor_of(console: Command) -> Visitor:
-    """Somebody who has read what it has printed."""
-    found = re.search(r"console: (\S+)/#token=(\S+)", console.log)
+def visitor_of(console: Command, token: str = "") -> Visitor:
+    """Somebody who has read what it has printed.
+
+    Args:
+        token: that was set; it is not printed.
+    """
+    found = re.search(r"console: (\S+)/(?:#token=(\S+))?\n", console.log)
     assert found, console.log
-    return Visitor(*found.groups())
+    assert bool(found[2]) != bool(token)
+    assert not token or token not in console.log
+    return Visitor(found[1], token or found[2])
 
 
 @dataclass

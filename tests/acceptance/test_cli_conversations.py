@@ -185,6 +185,24 @@ class TestThreads:
         assert row.split()[:4] == [thread, "answered", "0", "4"]
         assert len(row) <= 80
 
+    def test_an_id_that_somebody_planted_moves_no_cursor(
+        self, fleet: Fleet, redis_server: RedisServer
+    ) -> None:
+        """Ids are control state, which no signature covers: on a terminal they are text."""
+        with redis.Redis.from_url(redis_server.url) as thief:
+            planted = b"\x1b]0;mine\x07\x1b[2J\tx\ny"
+            thief.zadd(f"{fleet.prefix}i:letters", {planted: 1})
+            thief.hset(f"{fleet.prefix}l:letters", planted, b"no letter")
+            piped = fleet.pump("dead-letters", "list")
+            shown = on_a_terminal(fleet.folder, "dead-letters", "list")
+            thief.zrem(f"{fleet.prefix}i:letters", planted)
+            thief.hdel(f"{fleet.prefix}l:letters", planted)
+        for text in (piped.stdout, shown):
+            assert "]0;mine" in text
+            assert not set("\x1b\x07") & set(text)
+        rows = [line.split("\t") for line in piped.stdout.splitlines()]
+        assert {len(row) for row in rows} == {4}
+
     def test_memory_keeps_none(self, tmp_path: Path) -> None:
         """Refused with the reason."""
         write_sums(tmp_path, "redis://127.0.0.1:1", "x:", backend={"type": "memory"})

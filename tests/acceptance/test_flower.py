@@ -23,7 +23,7 @@ from pipeline.stations import codec_of
 from tests.conformance import executor_handlers as handlers
 from tests.conformance.executor_handlers import Task
 from tests.fleet import running_worker, write_organism
-from tests.servers import RedisServer, free_port, require_chromium
+from tests.servers import ACCOUNT, RedisServer, account, free_port, require_chromium
 from tests.waiting import eventually
 
 #: Runs of each handler; the failing one is tried twice.
@@ -61,7 +61,7 @@ def running_flower(organism: Path) -> Iterator[str]:
     process = subprocess.Popen(
         [*command, "--address=127.0.0.1", f"--port={port}"],
         cwd=organism.parent,
-        env={**os.environ, "ORGANISM": str(organism)},
+        env={**os.environ, "ORGANISM": str(organism), ACCOUNT: account("monitor")},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

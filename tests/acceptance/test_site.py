@@ -14,6 +14,7 @@ import backends
 import pipeline
 from docs.hooks.reference import PAGE, reference
 from pipeline.cli.main import main
+from tests.collector import Collector, running_collector
 from tests.documents import ROOT, Block, Reader, blocks_of
 from tests.servers import free_port, require_chromium, require_redis
 
@@ -23,16 +24,17 @@ SITTINGS = [
     ("README.md", "docs/configuration.md"),
     ("docs/start.md",),
     ("docs/handlers.md",),
-    ("docs/fleet.md", "docs/monitoring.md", "docs/operations.md"),
+    (
+        "docs/fleet.md",
+        "docs/monitoring.md",
+        "docs/operations.md",
+        "docs/console.md",
+        "docs/traces.md",
+    ),
 ]
 READ = {page for sitting in SITTINGS for page in sitting}
 PAGES = sorted([ROOT / "README.md", ROOT / "deploy" / "README.md", *DOCS.rglob("*.md")])
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
-#: Pages whose commands are run by tests of their own, for they need what the reader has not.
-OWN_TESTS = {
-    "docs/console.md": "a browser",
-    "docs/traces.md": "a collector",
-}
 #: What no test can run: it needs an engine, a cluster or another machine, changes this one, or is
 #: what runs the tests.
 ELSEWHERE = {"docker", "kubectl", "systemctl", "useradd", "python3", "pip", "make"}
@@ -49,13 +51,24 @@ listeners:
 
 
 @pytest.fixture
-def reader(tmp_path: Path) -> Iterator[Reader]:
+def collector() -> Iterator[Collector]:
+    """Takes what is sent to OpenTelemetry's usual port."""
+    with running_collector() as running:
+        yield running
+
+
+@pytest.fixture
+def reader(tmp_path: Path, collector: Collector) -> Iterator[Reader]:
     """In an empty folder, with a port of their own for what names one."""
     programs, folder = tmp_path / "programs", tmp_path / "home"
     programs.mkdir()
     folder.mkdir()
     (programs / "redis-server").symlink_to(shutil.which(require_redis()) or require_redis())
-    ours = {port: str(free_port()) for port in ("6379", "5555")}
+    ours = {
+        "pump console organism.yaml": "pump console organism.yaml --port 8642",
+        **{port: str(free_port()) for port in ("6379", "5555", "8642", "8643")},
+        "4318": str(collector.port),
+    }
     reader = Reader(folder, programs=programs, ours=ours)
     try:
         yield reader
@@ -65,18 +78,21 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("pages", SITTINGS, ids=lambda pages: pages[0])
-def test_what_they_say_happens(reader: Reader, pages: tuple[str, ...]) -> None:
+def test_what_they_say_happens(
+    reader: Reader, pages: tuple[str, ...], collector: Collector
+) -> None:
     """Files are written, commands typed into a terminal, and its output compared."""
     for page in pages:
         reader.follow(blocks_of(ROOT / page))
+    names = {span.name for span in collector.spans}
+    assert ("send split" in names) == ("docs/traces.md" in pages), names
 
 
 def test_whatever_can_be_run_is_run() -> None:
     """Each command and snippet stands in a page that is followed, or says why it can't be run."""
     for block in BLOCKS:
-        if block.page in OWN_TESTS or block.mark.startswith("run by "):
-            test = block.mark.removeprefix("run by ")
-            assert block.page in OWN_TESTS or (ROOT / test).is_file(), block
+        if block.mark.startswith("run by "):
+            assert (ROOT / block.mark.removeprefix("run by ")).is_file(), block
         elif block.kind == "console" and block.mark.startswith("not run: "):
             words = {command.split()[0] for command, _ in block.commands}
             assert words & ELSEWHERE, block

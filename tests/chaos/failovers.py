@@ -10,7 +10,7 @@ from typing import Any
 from tests.chaos.driver import Chaos
 from tests.chaos.outages import Outage, outage_of
 from tests.chaos.report import Report
-from tests.chaos.scene import scene
+from tests.chaos.scene import PREFIX, scene
 from tests.sentinels import DOWN_AFTER_MS, watched_redis
 from tests.servers import running_redis
 from tests.waiting import eventually
@@ -66,7 +66,7 @@ def failovers(  # noqa: PLR0913 - what happens in it
     found = Failovers(Outage(Report(), [], [], []))
     deaths: list[float] = []
     with (
-        watched_redis(*options) as watched,
+        watched_redis(*options, prefix=PREFIX) as watched,
         running_redis() as counter,
         scene(watched.url, redis_replicas=replicas) as organism,
     ):

@@ -9,6 +9,7 @@ from typing import Any
 from tests.fleet import write_organism
 
 LEASE_S = 5.0
+PREFIX = "chaos:"
 #: Kept until all is counted.
 KEEP_CLOSED = 1_000_000
 
@@ -28,7 +29,7 @@ LISTENERS.append({**LISTENERS[-1], "name": "hold-on-worker", "cpu_bound": True})
 
 @contextmanager
 def scene(
-    url: str, prefix: str = "chaos:", *, lease_s: float = LEASE_S, **backend: Any
+    url: str, prefix: str = PREFIX, *, lease_s: float = LEASE_S, **backend: Any
 ) -> Iterator[Path]:
     """An organism file over the Redis at *url*; *backend* are settings of that section."""
     with tempfile.TemporaryDirectory(prefix="pump-chaos-") as folder:

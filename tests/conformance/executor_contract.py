@@ -138,6 +138,7 @@ class ExecutorContract:
             (handlers.stop_all, "StopAll: everything"),
             (handlers.cancel_itself, "CancelledError"),
             (handlers.time_out_by_itself, "TimeoutError: the far end is slow"),
+            (handlers.miss_a_file, r"LookupError: no file caf\udce9"),
         ],
     )
     async def test_what_it_raises_may_be_anything(
@@ -154,6 +155,7 @@ class ExecutorContract:
         [
             (handlers.return_rubbish, "returned int; expected None"),
             (handlers.return_mixed_rubbish, "returned str; expected None"),
+            (handlers.return_to_two, "sent to a list; expected a listener's name"),
             (handlers.return_opaque, "Opaque can't be encoded"),
         ],
     )

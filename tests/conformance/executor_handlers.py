@@ -127,12 +127,29 @@ def time_out_by_itself(payload: Task, metadata: HandlerMetadata) -> None:
     raise TimeoutError("the far end is slow")
 
 
+def miss_a_file(payload: Task, metadata: HandlerMetadata) -> None:
+    """Its name is no UTF-8, and so it stands in the error."""
+    raise LookupError("no file " + os.fsdecode(b"caf\xe9"))
+
+
+def come_back_twice(payload: Task, metadata: HandlerMetadata) -> HandlerResponse:
+    """Fork, and return from both processes."""
+    copy = os.fork()
+    if copy:
+        os.waitpid(copy, 0)
+    return HandlerResponse.respond(Result(payload.number, [str(os.getpid()), str(copy)]))
+
+
 def return_rubbish(payload: Task, metadata: HandlerMetadata) -> Any:
     return 42
 
 
 def return_mixed_rubbish(payload: Task, metadata: HandlerMetadata) -> Any:
     return [HandlerResponse.respond(Result(1)), "and this"]
+
+
+def return_to_two(payload: Task, metadata: HandlerMetadata) -> HandlerResponse:
+    return HandlerResponse(Task(), to=["one", "other"])  # type: ignore[arg-type]
 
 
 def return_opaque(payload: Task, metadata: HandlerMetadata) -> HandlerResponse:

@@ -5,7 +5,9 @@ import inspect
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any, ClassVar
 from uuid import uuid4
 
@@ -16,12 +18,13 @@ from backends import create_backend
 from backends.codec import Codec
 from backends.protocol import Backend
 from pipeline import HandlerMetadata
-from pipeline.errors import PipelineError
+from pipeline.errors import NoAnswerError, PipelineError, PumpStoppedError
 from pipeline.executors import Executor
 from pipeline.messages import ErrorCode
 from pipeline.organism import Organism
 from pipeline.organism_file import load_organism
 from pipeline.worker import Call
+from tasks.application import create_app
 from tasks.executor import CeleryExecutor
 from tests.conformance import executor_handlers as handlers
 from tests.conformance.executor_contract import METADATA, ExecutorContract
@@ -146,10 +149,15 @@ class TestOverRedis(CeleryContract):
         gate.touch()
         assert await running == Result(1)
 
-    async def test_a_handler_that_cannot_be_stopped(self, executor: Executor, codec: Codec) -> None:
+    async def test_a_handler_that_cannot_be_stopped(
+        self, executor: Executor, codec: Codec, organism: Organism
+    ) -> None:
         """It swallows the exception: its process ends, its call ran out of time all the same."""
-        failed = await self.failure(executor, codec, handlers.swallow_everything, timeout_s=0.3)
-        assert failed.error.code == ErrorCode.TIMEOUT
+        with watching(organism) as seen:
+            failed = await self.failure(executor, codec, handlers.swallow_everything, timeout_s=0.3)
+            assert failed.error.code == ErrorCode.TIMEOUT
+            # Who watches is told before the process ends.
+            assert await asyncio.to_thread(eventually, lambda: "task-failed" in seen)
         assert await self.answer(executor, codec, handlers.double) == Result(42)
 
     @pytest.mark.parametrize(
@@ -168,6 +176,17 @@ class TestOverRedis(CeleryContract):
         assert (failed.error.code, failed.error.message) == (ErrorCode.RAISED, text)
         assert await self.answer(executor, codec, handlers.double) == Result(42)
 
+    async def test_a_handler_that_forks_and_comes_back_twice(
+        self, executor: Executor, codec: Codec
+    ) -> None:
+        """The copy ends there: it holds no claim of its own, and no place in the pool."""
+        async with asyncio.timeout(30):
+            told = await self.answer(executor, codec, handlers.come_back_twice)
+        pid, copy = map(int, told.words)
+        assert copy
+        assert not is_alive(copy)
+        assert is_alive(pid)
+
     async def test_an_outcome_that_is_none_of_ours_keeps_back_no_others(
         self, executor: CeleryExecutor, codec: Codec, organism: Organism, redis_client: redis.Redis
     ) -> None:
@@ -178,6 +197,62 @@ class TestOverRedis(CeleryContract):
         for dispatch_id, outcome in (("x", b"forged"), (b"\xff", b"")):
             redis_client.xadd(stream, {"i": dispatch_id, "o": outcome})
         redis_client.xadd(stream, {"i": "x"})
+        async with asyncio.timeout(20):
+            assert await self.answer(executor, codec, handlers.double) == Result(42)
+
+    @pytest.mark.parametrize("gone", ["*", "l:[cd]*"])
+    async def test_a_call_that_redis_has_lost_is_sent_again(  # noqa: PLR0913, PLR0917 - fixtures
+        self,
+        executor: Executor,
+        codec: Codec,
+        organism: Organism,
+        redis_client: redis.Redis,
+        tmp_path: Path,
+        gone: str,
+    ) -> None:
+        """Whoever runs it comes too late; nobody waits for an outcome that can't come."""
+        gate, mark = tmp_path / "gate", tmp_path / "gate.1"
+        running = asyncio.create_task(
+            self.answer(executor, codec, handlers.block_for_file, Task(1, str(gate)))
+        )
+        assert await asyncio.to_thread(eventually, lambda: bool(_text(mark)))
+        first = int(_text(mark))
+        mark.unlink()
+        for key in redis_client.scan_iter(match=f"{organism.backend.redis_prefix}{gone}"):
+            redis_client.delete(key)
+        assert await asyncio.to_thread(eventually, lambda: bool(_text(mark)), timeout_s=30)
+        assert int(_text(mark)) != first
+        gate.touch()
+        async with asyncio.timeout(20):
+            assert await running == Result(1)
+
+    async def test_stopping_tells_whoever_waits(
+        self, executor: Executor, codec: Codec, tmp_path: Path
+    ) -> None:
+        """What a worker still runs nobody will hear of."""
+        gate = tmp_path / "gate"
+        running = asyncio.create_task(
+            self.call(executor, codec, handlers.block_for_file, Task(1, str(gate)))
+        )
+        assert await asyncio.to_thread(eventually, lambda: bool(_text(tmp_path / "gate.1")))
+        await executor.stop()
+        gate.touch()
+        async with asyncio.timeout(20):
+            with pytest.raises(PumpStoppedError, match="'block_for_file'"):
+                await running
+
+    async def test_the_reader_outlives_a_stream_that_is_none(
+        self, executor: CeleryExecutor, codec: Codec, organism: Organism, redis_client: redis.Redis
+    ) -> None:
+        """Somebody put something else in its place: it goes on as soon as that is gone."""
+        assert await self.answer(executor, codec, handlers.double) == Result(42)
+        reader = executor._reader
+        assert reader is not None
+        stream = f"{organism.backend.redis_prefix}s:{reader.stream}"
+        redis_client.delete(stream)
+        redis_client.set(stream, "no stream")
+        assert await asyncio.to_thread(eventually, lambda: reader._ledger.contact.is_lost)
+        redis_client.delete(stream)
         async with asyncio.timeout(20):
             assert await self.answer(executor, codec, handlers.double) == Result(42)
 
@@ -222,6 +297,20 @@ class TestSigned(CeleryContract):
         "celery": {"max_memory_mb": MAX_MEMORY_MB, "lease_s": LEASE_S},
     }
 
+    async def test_a_call_that_no_worker_can_verify(
+        self, organism: Organism, worker: Worker
+    ) -> None:
+        """Its record is refused again and again: whoever asked is told, and what to look for."""
+        codec = Codec(keys=["another key"], realm=organism.backend.redis_prefix)
+        codec.types.declare_module(handlers)
+        executor = CeleryExecutor(organism, codec)
+        await executor.start()
+        async with asyncio.timeout(30):
+            with pytest.raises(NoAnswerError, match="'double' 3 times .* refuses its record"):
+                await self.call(executor, codec, handlers.double)
+            await executor.stop()
+        assert worker.log.count("record refused") == 3
+
     async def test_a_child_is_replaced_after_its_time(
         self, executor: Executor, codec: Codec
     ) -> None:
@@ -235,6 +324,22 @@ class TestSigned(CeleryContract):
         grown = await self.answer(executor, codec, handlers.grow, Task(MAX_MEMORY_MB))
         assert await asyncio.to_thread(eventually, lambda: not is_alive(grown.number))
         assert (await self.answer(executor, codec, handlers.tell_pid)).number != grown.number
+
+
+@contextmanager
+def watching(organism: Organism) -> Iterator[set[str]]:
+    """A monitor; the kinds of events of tasks that it has been told of so far."""
+    seen: set[str] = set()
+    app = create_app(organism)
+    with app.connection_for_read() as connection:
+        receiver = app.events.Receiver(connection, handlers={"*": lambda e: seen.add(e["type"])})
+        thread = Thread(target=receiver.capture, kwargs={"limit": None, "wakeup": False})
+        thread.start()
+        try:
+            yield seen
+        finally:
+            receiver.should_stop = True
+            thread.join()
 
 
 def _text(path: Path) -> str:

@@ -5,6 +5,8 @@ namespaces, over a part of this machine's cgroups. Needs root and cgroup 2.
 """
 
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -24,6 +26,9 @@ from tests.servers import children_of, free_port
 from tests.waiting import eventually
 
 LONG_S = 120.0
+#: Seconds for a console to start.
+LOOK_S = 15
+README = ROOT / "deploy" / "README.md"
 UNITS = ("celery-pump", "celery-pump-worker@1", "celery-pump-worker@2")
 ENVIRONMENT = "/etc/celery-pump/environment"
 #: Beside the units; the password is the sample's.
@@ -99,6 +104,7 @@ def main() -> int:
         with _booted(root) as machine:
             assert eventually(machine.answers, timeout_s=LONG_S), machine.run("journalctl")
             click.echo("a pump and two workers run as units, and answer")
+            _look(machine)
             _hang(machine)
             _freeze(machine)
             _stop(machine)
@@ -146,6 +152,15 @@ def _is_removed(cgroup: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def _look(machine: Machine) -> None:
+    """The console, as deploy/README.md has it started by whoever looks."""
+    (line,) = re.findall(r"^\$ (sh .*pump console'?)$", README.read_text(), re.MULTILINE)
+    words = [word.replace("pump console", "pump console --port 0") for word in shlex.split(line)]
+    said = machine.run("timeout", "--signal=INT", str(LOOK_S), *words)
+    assert re.search(r"console: http://127\.0\.0\.1:\d+/#token=\S+", said), said
+    click.echo("the console starts with the units' environment")
 
 
 def _hang(machine: Machine) -> None:

@@ -27,6 +27,7 @@ FILLED = {
     "REDIS_ADMIN_PASSWORD": "adm1nr3d1s",
     "GRAFANA_PASSWORD": "graf4na",
     "FLOWER_BASIC_AUTH": "boss:fl0w3r",
+    "PUMP_CONSOLE_TOKEN": "c0nsole-t0ken-of-length",
 }
 
 

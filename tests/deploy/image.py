@@ -200,6 +200,7 @@ def _work_with(image: Image, url: str) -> None:
         assert (pumps.end(), works.end()) == (0, 0), pumps.log + works.log
         click.echo("SIGTERM to process 1 ends both with 0")
     _flower(image, given)
+    _console(image, given)
 
 
 def _is_alive(container: Container) -> bool:
@@ -217,6 +218,18 @@ def _flower(image: Image, given: dict[str, str]) -> None:
         assert eventually(lambda: flower.enter(*check) == 0, timeout_s=LONG_S), flower.log
         assert flower.end() == 0, flower.log
     click.echo("Flower runs, by its healthcheck")
+
+
+def _console(image: Image, given: dict[str, str]) -> None:
+    service = composed()["services"]["console"]
+    given = given | {"PUMP_CONSOLE_TOKEN": FILLED["PUMP_CONSOLE_TOKEN"]}
+    port = str(free_port())
+    _, *check = (word.replace("8642", port) for word in service["healthcheck"]["test"])
+    with image.running(*service["command"], "--port", port, given=given) as console:
+        assert eventually(lambda: console.enter(*check) == 0, timeout_s=LONG_S), console.log
+        assert console.end() == 0, console.log
+        assert FILLED["PUMP_CONSOLE_TOKEN"] not in console.log
+    click.echo("the console runs, by its healthcheck")
 
 
 def _mib(root: Path) -> int:

@@ -105,7 +105,7 @@ def test_fleets_are_scaled_on_what_waits_and_runs() -> None:
 
 def test_each_role_is_a_user_of_its_own() -> None:
     """In Redis, by `deploy/redis/users.acl`; and the prefix there is the organism's."""
-    users = {"pump": "pump", "worker": "worker", "flower": "monitor"}
+    users = {"pump": "pump", "worker": "worker", "flower": "monitor", "console": "pump"}
     for service, user in users.items():
         password = FILLED[f"REDIS_{user.upper()}_PASSWORD"]
         found = composed()["services"][service]["environment"]["REDIS_URL"]

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from tests.acceptance.consoles import Visitor, visitor_of
 from tests.acceptance.fleets import PUMP, environment, pump, started, write_sums
 from tests.deploy.files import DEPLOY, FILLED, UNITS, composed, unit, variables
 from tests.deploy.probing import READY
@@ -109,10 +110,30 @@ def test_a_fleet_with_the_users_of_the_compose_file(composed_redis: int, tmp_pat
         assert done.stdout == '{"n":14}\n', done.stderr
         assert runs.scrape().value("fleet_completions_total") == 4
         assert works.scrape().value("redis_up") == 1
+        _look_by_console(tmp_path / "o", who["pump"])
     with redis.Redis.from_url(url_of("admin", composed_redis)) as admin:
         refused = {row["object"] for row in admin.acl_log()}
     # redis-py introduces itself.
     assert refused <= {"client|setinfo", "client|maint_notifications"}
+
+
+def _look_by_console(folder: Path, who: str) -> None:
+    """The compose file's own command asks for its token, and Redis as the user it is there."""
+    service = composed()["services"]["console"]
+    token = service["environment"]["PUMP_CONSOLE_TOKEN"]
+    assert service["environment"]["REDIS_URL"].startswith(f"redis://{who}@")
+    words = [{"0.0.0.0": "127.0.0.1"}.get(word, word) for word in service["command"]]  # noqa: S104
+    given = {"ORGANISM": "organism.yaml", "PUMP_CONSOLE_TOKEN": token, "WHO": who}
+    with started(folder, *words, "--port", "0", **given) as command:
+        assert command.says("Ctrl-C ends it"), command.log
+        visitor = visitor_of(command, token)
+        assert Visitor(visitor.url).ask("/api/letters")[0] == 401
+        told = visitor.sections({"standing", "pumps", "workers"})
+        assert told["standing"]["counts"]["completed"] == 4
+        (row,) = visitor.get("conversations")["rows"]
+        assert len(visitor.get("conversation", id=row["id"])["runs"]) == row["hops"]
+        assert visitor.get("underway") == visitor.get("letters")["rows"] == []
+        assert _status(f"{visitor.url}/") == 200
 
 
 def test_units_start_what_they_say(

@@ -13,9 +13,8 @@ from backends.redis.archive import Archive
 from pipeline import StreamPump
 from pipeline.organism_file import load_organism
 from pipeline.stations import codec_of
-from tasks.application import create_app
 from tests.faults.fault_handlers import Nap, Woken
-from tests.fleet import running_worker, write_organism
+from tests.fleet import app_as, running_worker, write_organism
 from tests.servers import RedisServer
 
 HANDLERS = "tests.faults.fault_handlers"
@@ -58,7 +57,8 @@ async def test_a_handler_of_three_visibility_timeouts_runs_once(
     organism = load_organism(organism_file)
     log = tmp_path / "runs"
     archive = Archive(organism.backend, codec_of(organism))
-    with running_worker(organism_file), create_app(organism).connection_for_write() as connection:
+    app = app_as("worker", organism_file)
+    with running_worker(organism_file), app.connection_for_write() as connection:
         channel = connection.default_channel
         async with StreamPump(organism) as pump:
             nap = Nap(3 * VISIBILITY_S, str(log))

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tracemalloc
 from typing import Any
 
 import hypothesis.strategies as st
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from tests.fuzz import hostile
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.shapes import Tree
+from tests.fuzz.targets import CODEC, TARGETS, TYPED
 from tests.fuzz.watching import cost, decode
 
 #: Bytes that decoding may take for each byte of its input, and besides.
@@ -84,6 +86,21 @@ def test_memory_is_a_bounded_multiple_of_the_input(name: str) -> None:
         taken, _ = cost(TARGETS[name], data)
         bound = MAX_ORGANISM_BYTES if name == "organism" else BASE_BYTES + MULTIPLE * len(data)
         assert taken <= bound, f"{name} takes {taken} bytes for {len(data)} bytes of {what}"
+
+
+def test_a_list_of_small_objects_takes_what_the_objects_take() -> None:
+    """One byte may stand for an object of the organism's, all of whose fields have defaults."""
+    count = 50_000
+    data = b"\x92" + msgspec.msgpack.encode(CODEC.type_name(TYPED[1]))
+    data += b"\x81\xa8children\xdd" + count.to_bytes(4, "big") + b"\x80" * count
+    tracemalloc.start()
+    trees = [Tree() for _ in range(count)]
+    objects = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(trees) == count
+    taken, _ = cost(TARGETS["payload"], data)
+    assert objects > MULTIPLE * count
+    assert taken <= BASE_BYTES + 1.1 * objects
 
 
 def test_what_is_large_fits_into_little_memory_and_time() -> None:

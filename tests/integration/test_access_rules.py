@@ -34,12 +34,38 @@ from tests.servers import (
     account,
     running_redis,
 )
+from tests.waiting import eventually
 
 PREFIX = "mine:"
 #: What a worker's ledger runs; the rest of OF_LEDGER is the pumps'.
 OF_WORKERS = (*OF_THREADS, "claim", "complete", "release", "refuse", "bury", "leave", "again")
 #: Steps of these scripts that concern pumps alone.
 _OF_PUMPS = {"XACK", "XDEL", "XPENDING", "XRANGE", "ZCARD", "ZPOPMIN", "HKEYS", "HSETNX"}
+#: What redis-py sends to connect, and for a transaction or a script.
+_OF_CLIENT = {"AUTH", "HELLO", "PING", "SELECT", "CLIENT", "MULTI", "EXEC", "EVALSHA", "SCRIPT"}
+#: What kombu sends to publish, and to consume; with `celery.visibility_timeout_s` it keeps copies.
+_TO_PUBLISH = {"LPUSH", "PUBLISH", "SADD", "SMEMBERS"}
+_TO_CONSUME = {"BRPOP", "SREM", "DEL", "EXISTS", "LLEN", "RPUSH", "PEXPIRE"} | {
+    *("SUBSCRIBE", "PSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE"),
+    *(
+        "TIME",
+        "ZRANGEBYSCORE",
+        "WATCH",
+        "UNWATCH",
+        "SET",
+        "GET",
+        "HSET",
+        "HGET",
+        "HDEL",
+        "ZADD",
+        "ZREM",
+        "ZRANGE",
+    ),
+}
+#: What exporters send, whose kombu is older.
+_OF_OTHERS = {"ZREVRANGEBYSCORE", "RPOP", "HLEN"}
+#: What ours ask outside of scripts.
+_PUMPS_OWN = {"INFO", "WAIT", "HSCAN", "XREAD", "XREADGROUP", "ZREVRANGE"}
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +106,15 @@ def test_scripts_need_no_more_than_is_allowed() -> None:
     assert commands_in(OF_WORKERS) - _OF_PUMPS <= allowed("worker")
 
 
+def test_nothing_is_allowed_that_nobody_sends() -> None:
+    """What is needed no more leaves the rules."""
+    ours = commands_in((*OF_THREADS, *OF_CONVERSATIONS, *OF_LEDGER, *OF_WATCHERS))
+    assert allowed("pump") <= ours | _OF_CLIENT | _TO_PUBLISH | _PUMPS_OWN
+    to_broker = _OF_CLIENT | _TO_PUBLISH | _TO_CONSUME
+    assert allowed("worker") <= commands_in((*OF_WORKERS, "beat")) | to_broker
+    assert allowed("monitor") <= to_broker | _OF_OTHERS
+
+
 async def test_a_fleet_under_the_rules(server: RedisServer, tmp_path: Path) -> None:
     """A pump, a worker, our commands and Celery's, each as its own user; nothing is refused."""
     with closing(client(server, "admin")) as admin:
@@ -101,6 +136,28 @@ async def test_a_fleet_under_the_rules(server: RedisServer, tmp_path: Path) -> N
         # redis-py introduces itself, `pump check` asks how Redis keeps its file: both do without.
         refused = {row["object"] for row in admin.acl_log()}
         assert refused <= {"client|setinfo", "client|maint_notifications", "config|get"}
+
+
+async def test_a_worker_outlives_a_right_that_is_taken_away(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    """Rules are changed under way, and mended: it goes on by itself."""
+    url = f"redis://${{{ACCOUNT}:-{account('pump')}}}@127.0.0.1:{server.port}/0"
+    organism = write_organism(tmp_path / "organism.yaml", url, PREFIX, [listener()])
+    with closing(client(server, "admin")) as admin, running_worker(organism, "-c1") as worker:
+        async with StreamPump.from_file(organism) as running:
+            admin.acl_log_reset()
+            admin.execute_command("ACL", "SETUSER", "worker", "-brpop")
+            try:
+                await running.request("work", Work(1), timeout_s=60)
+                assert await asyncio.to_thread(
+                    eventually, lambda: "brpop" in {row["object"] for row in admin.acl_log()}
+                )
+            finally:
+                admin.acl_log_reset()
+                admin.execute_command("ACL", "SETUSER", "worker", "+brpop")
+            assert (await running.request("work", Work(2), timeout_s=60)).number == 2
+        assert worker.process.poll() is None, worker.log
 
 
 def _inspect(organism: Path) -> None:
@@ -126,7 +183,16 @@ def _inspect(organism: Path) -> None:
         *(("worker", words) for words in ("HGETALL mine:v:x", "HGETALL mine:l:letters")),
         *(("worker", words) for words in ("HSET mine:v:x o 1", "GET mine:n:order")),
         *(("worker", words) for words in ("XRANGE mine:s:inbox - +", "XREAD STREAMS mine:s:x 0")),
+        *(("worker", words) for words in ("HGETALL mine:e:x", "HGETALL mine:l:delayed")),
+        *(
+            ("worker", words)
+            for words in ("ZRANGE mine:i:open 0 -1", "LRANGE celery.other:cpu 0 1")
+        ),
+        *(("worker", words) for words in ("CONFIG GET requirepass", "FLUSHALL", "ACL LIST")),
         *(("worker", words) for words in ("SCAN 0", "SHUTDOWN", "CLIENT LIST", "GET other:c:x")),
+        *(("pump", words) for words in ("BRPOP celery.mine:cpu 1", "SUBSCRIBE celery.mine:/0.x")),
+        *(("monitor", words) for words in ("CONFIG GET requirepass", "FLUSHALL", "KEYS *")),
+        *(("monitor", words) for words in ("SUBSCRIBE celery.other:/0.x", "LLEN celery.other:cpu")),
         *(("monitor", words) for words in ("LRANGE mine:t:x 0 -1", "HGETALL mine:l:dispatches")),
         *(("monitor", words) for words in ("XADD mine:s:inbox * m x", "DEL mine:l:ready")),
     ],

@@ -11,9 +11,7 @@ from uuid import uuid4
 import redis
 
 from pipeline import StreamPump
-from pipeline.organism_file import load_organism
-from tasks.application import create_app
-from tests.fleet import running_worker
+from tests.fleet import app_as, running_worker
 from tests.integration.conftest import WriteOrganism, listener
 from tests.integration.worker_handlers import Work
 from tests.waiting import eventually
@@ -67,7 +65,7 @@ async def test_nothing_is_unpickled_or_imported(
             for task in ("test.work", "celery.map", "evil.task"):
                 redis_client.lpush(queue, message(task, body, content_type))
         assert eventually(lambda: worker.log.count("ContentDisallowed") >= 2, timeout_s=30)
-        with closing(create_app(load_organism(file))) as app:
+        with closing(app_as("monitor", file)) as app:
             for arguments in ({"modules": ["evil"]}, {"modules": ["evil"], "reload": True}):
                 (reply,) = app.control.broadcast(
                     "pool_restart", arguments=arguments, reply=True, timeout=5

@@ -88,14 +88,28 @@ def test_a_key_is_rotated_under_load(
 def test_a_step_too_many_at_once_is_refused_not_lost(
     tmp_path: Path, redis_server: RedisServer, redis_prefix: str
 ) -> None:
-    """From [old] to [new] with nothing between: what the old key signed waits for its return."""
+    """From [old] to [new] with nothing between: what the old key signed waits for its return.
+
+    Beside those that have the old one alone nobody starts who would have to refuse their work.
+    """
     folder = tmp_path / "sums"
     write_sums(folder, redis_server.url, redis_prefix, serialization={"signing_key": [OLD]})
     with started(folder, "run", "organism.yaml") as part:
         assert part.says("Ctrl-C ends it"), part.log
         assert pump(folder, "send", "picky", '{"n": 1}').returncode == 1
+        send = ["send", "picky", '{"n": 1}']
+        for keys, words in (([NEW], ["run"]), ([NEW], ["worker"]), ([NEW], send), ([], send)):
+            write_sums(folder, redis_server.url, redis_prefix, serialization={"signing_key": keys})
+            done = pump(folder, *words)
+            assert done.returncode == 1, (words, done.stderr)
+            assert "that sign otherwise: give all the same" in done.stderr
+        part.process.terminate()
+        assert part.process.wait(30) == 0
     write_sums(folder, redis_server.url, redis_prefix, serialization={"signing_key": [NEW]})
     for key, readable in ((NEW, 0), (OLD, 1)):
         with archive_of(redis_server, redis_prefix, key) as archive:
             (conversation,) = archive.conversations(10)
             assert len(conversation.hops) == readable
+    # Once the others have stopped.
+    with started(folder, "run", "organism.yaml") as part:
+        assert part.says("Ctrl-C ends it"), part.log

@@ -6,9 +6,7 @@ import signal
 from pathlib import Path
 
 from pipeline import StreamPump
-from pipeline.organism_file import load_organism
-from tasks.application import create_app
-from tests.fleet import running_worker
+from tests.fleet import app_as, running_worker
 from tests.integration.conftest import WriteOrganism
 from tests.integration.worker_handlers import Work, runs_in
 from tests.waiting import eventually
@@ -23,7 +21,7 @@ MOST_MESSAGES = 15
 async def test_few_messages_carry_a_backlog(write: WriteOrganism) -> None:
     """Of long runs too, which never share one: little of it is published ahead."""
     organism = write()
-    inspect = create_app(load_organism(organism)).control.inspect(timeout=10)
+    inspect = app_as("monitor", organism).control.inspect(timeout=10)
 
     async def count_messages() -> int:
         (told,) = (await asyncio.to_thread(inspect.stats)).values()

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -14,7 +15,7 @@ from tasks.executor import CeleryExecutor
 from tasks.pace import ENOUGH
 from tests.fleet import running_worker
 from tests.integration.conftest import WriteOrganism, listener
-from tests.integration.worker_handlers import Work
+from tests.integration.worker_handlers import Work, runs_in
 from tests.waiting import eventually
 
 SOON = {"lease_s": 2.0, "no_worker_s": 1.0}
@@ -34,6 +35,31 @@ async def test_what_one_worker_lacks_another_runs(write: WriteOrganism) -> None:
         assert {answer.pid for answer in answers} <= mine
         assert {answer.attempt for answer in answers} == {1}
         assert "dispatch refused" in misfit.log or "unregistered task" in misfit.log
+
+
+async def test_what_waits_for_a_busy_worker_is_not_tossed_about(
+    write: WriteOrganism, redis_client: redis.Redis, redis_prefix: str, tmp_path: Path
+) -> None:
+    """An idle one that may not run it asks for it again, but not as fast as it can."""
+    gate, runs = tmp_path / "gate", tmp_path / "runs"
+    ours = write()
+    lacks = write(listener("work", handler="other_work"), name="lacks")
+
+    def released() -> int:
+        count: Any = redis_client.hget(f"{redis_prefix}l:counts", "released")
+        return int(count or 0)
+
+    with running_worker(ours, "-c", "1"), running_worker(lacks, "-c", "1"):
+        async with StreamPump.from_file(ours) as pump, asyncio.timeout(60):
+            busy = asyncio.create_task(pump.request("work", Work(1, 0, str(runs), str(gate))))
+            assert await asyncio.to_thread(eventually, lambda: bool(runs_in(runs)))
+            waiting = asyncio.create_task(pump.request("work", Work(2)))
+            assert await asyncio.to_thread(eventually, lambda: released() > 0)
+            await asyncio.sleep(1)
+            tossed = released()
+            gate.touch()
+            assert [(await each).number for each in (busy, waiting)] == [1, 2]
+    assert tossed < 40
 
 
 @pytest.mark.parametrize("name", ["work", "extra"])

@@ -5,7 +5,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from celery.concurrency.asynpool import AsynPool
+
 from pipeline import HandlerMetadata, HandlerResponse
+
+#: Set for a worker whose pool looks for processes that ended when it hears of one, and never else.
+NO_TICK = "TEST_POOL_WITHOUT_TICK"
+if os.environ.get(NO_TICK):
+    AsynPool.timers = {}
 
 
 @dataclass

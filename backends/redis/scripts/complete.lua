@@ -48,14 +48,13 @@ end
 local function take()
   local share = math.ceil(redis.call('LLEN', READY) / math.max(1, live_processes()))
   local heads = redis.call('LRANGE', READY, 0, math.min(wanted, share) - 1)
-  local kept = redis.call('HMGET', DISPATCHES, unpack(heads))
-  local claimed = redis.call('HMGET', CLAIMS, unpack(heads))
-  local count_taken, is_taken = 0, {}
+  local kept, claimed, known = kept_of(heads, BATCH_BYTES)
+  local count_taken, is_taken, size = 0, {}, 0
   for i, id in ipairs(heads) do
-    if is_taken[id] or not is_free(id, kept[i], claimed[i]) then
+    if i > known or size > BATCH_BYTES or is_taken[id] or not is_free(id, kept[i], claimed[i]) then
       break
     end
-    count_taken, is_taken[id] = i, true
+    count_taken, is_taken[id], size = i, true, size + #kept[i]
     redis.call('HSET', CLAIMS, id, owner)
     redis.call('HDEL', PARKED, id)
     found[#found + 1], found[#found + 2] = id, record_of(kept[i])

@@ -93,6 +93,27 @@ local function record_of(kept)
   return string.sub(kept, (string.find(kept, '\n', 1, true) or 0) + 1)
 end
 
+-- Bytes of records in one batch, and read by one script, beyond which there is no further one.
+local BATCH_BYTES, SCRIPT_BYTES = 4 * 1024 * 1024, 16 * 1024 * 1024
+-- What is kept of some dispatches, and who holds them: of the first of *ids*, if all together have too
+-- many bytes. Records are read some at a time, for each of them may be large.
+local function kept_of(ids, most_bytes)
+  local kept, holders, size = {}, {}, 0
+  for first = 1, #ids, 20 do
+    local last = math.min(first + 19, #ids)
+    local some = redis.call('HMGET', DISPATCHES, unpack(ids, first, last))
+    local owners = redis.call('HMGET', CLAIMS, unpack(ids, first, last))
+    for i = first, last do
+      kept[i], holders[i] = some[i - first + 1], owners[i - first + 1]
+      size = size + #(kept[i] or '')
+    end
+    if size > most_bytes then
+      return kept, holders, last
+    end
+  end
+  return kept, holders, #ids
+end
+
 -- What is mostly empty is asked once.
 local some_deaths, some_streams
 local function has_deaths()

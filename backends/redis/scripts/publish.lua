@@ -22,7 +22,7 @@ local head = room > 0 and redis.call('LINDEX', READY, 0)
 if not head then
   return {0}
 end
-local kept_head = redis.call('HGET', DISPATCHES, head)
+local kept_head = next(enough) and redis.call('HGET', DISPATCHES, head)
 if kept_head then
   room = room_for(string.match(kept_head, '^[^\n]*'))
 end
@@ -38,11 +38,12 @@ end
 
 -- No batch is so large that another process has nothing to do.
 local share = math.ceil((#ids + redis.call('LLEN', READY)) / processes)
-local kept = redis.call('HMGET', DISPATCHES, unpack(ids))
-local holders = redis.call('HMGET', CLAIMS, unpack(ids))
-local batches, open, left, is_full = {}, {}, {}, false
+local kept, holders, known = kept_of(ids, SCRIPT_BYTES)
+local batches, open, bytes, left, is_full = {}, {}, {}, {}, false
 for i, id in ipairs(ids) do
-  if kept[i] and not holders[i] then
+  if i > known then
+    left[#left + 1] = id
+  elseif kept[i] and not holders[i] then
     local listener = string.match(kept[i], '^[^\n]*')
     -- One that was there when a process died must not take others with it.
     local is_suspect = has_deaths() and redis.call('HEXISTS', DEATHS, id) == 1
@@ -51,6 +52,7 @@ for i, id in ipairs(ids) do
       batch[#batch + 1] = id
     elseif not is_full and #batches < room_for(listener) then
       batch = {listener, id}
+      bytes[batch] = 0
       batches[#batches + 1] = batch
       room = room_for(listener)
       open[listener] = not is_suspect and batch or open[listener]
@@ -59,14 +61,18 @@ for i, id in ipairs(ids) do
       is_full = true
       left[#left + 1] = id
     end
-    if batch and batch == open[listener] and #batch > math.min(sizes[listener] or 1, share) then
-      open[listener] = nil
+    if batch and batch == open[listener] then
+      bytes[batch] = bytes[batch] + #kept[i]
+      if #batch > math.min(sizes[listener] or 1, share) or bytes[batch] > BATCH_BYTES then
+        open[listener] = nil
+      end
     end
   end
 end
 put_first(left)
 
-local found = {#ids == wanted and not is_full and #batches < room and 1 or 0}
+local may_be_more = #ids == wanted or known < #ids
+local found = {may_be_more and not is_full and #batches < room and 1 or 0}
 local moment = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
 for i, batch in ipairs(batches) do
   local joined = table.concat(batch, ' ', 2)

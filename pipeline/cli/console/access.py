@@ -8,12 +8,12 @@ address nor a name we were told is refused, so that no name of theirs can be mad
 import hmac
 import secrets
 from collections.abc import Collection, Iterable
-from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
 from typing import Any
 
 import msgspec
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -62,11 +62,9 @@ class Keys:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return self.fits(token.strip())
-        try:
-            found = SimpleCookie(headers.get("cookie", "")).get(self._name(port))
-        except CookieError:
-            return False
-        kept = found.value if found else ""
+        # As browsers read them. The standard library's parser gives up at the first cookie it finds
+        # odd, and whatever else runs on this host may have set one.
+        kept = cookie_parser(headers.get("cookie", "")).get(self._name(port), "")
         return hmac.compare_digest(kept.encode(), self._session.encode())
 
     def _name(self, port: int) -> str:
@@ -122,7 +120,18 @@ class Guard:
         is_safe = method in _SAFE
         if not is_safe and not _is_from_our_page(headers):
             return refusal(403, "this request does not come from the console's own page")
-        if not path.startswith("/api/") or path == "/api/session":
+        if path.startswith("/api/"):
+            return self._refusal_of_question(headers, path, is_safe=is_safe)
+        return None
+
+    def _refusal_of_question(
+        self, headers: Headers, path: str, *, is_safe: bool
+    ) -> Response | None:
+        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+            # It can't read the answer; but another port of this host is sent our cookie, and could
+            # have Redis asked, or hold streams open.
+            return refusal(403, "another site's page may not ask")
+        if path == "/api/session":
             return None
         if not self._keys.admits(headers, self._port):
             return refusal(401, "open the URL that `pump console` has printed, or enter its token")

@@ -18,6 +18,9 @@ _SHORTEST_TOKEN = 20
 PORT = 8642
 #: The listen backlog of the socket.
 _BACKLOG = 128
+#: Milliseconds after which a connection ends whose client takes nothing of what it is sent; above
+#: what a page gets before it is cut off.
+_STALLED_MS = 20_000
 
 
 @click.command()
@@ -70,9 +73,9 @@ def console(  # noqa: PLR0913 - one argument an option
     """Serve a page that shows conversations, dead letters, listeners, workers and pumps, live.
 
     It prints one URL with a token in it; whoever opens that is let in, nobody else is.
-    $PUMP_CONSOLE_TOKEN sets a token that stays the same. Of payloads the page shows classes,
-    sizes and the names and types of fields, no values; of errors the exception's class and
-    where it was raised, not its words.
+    $PUMP_CONSOLE_TOKEN sets a token that stays the same; that one is not printed. Of payloads
+    the page shows classes, sizes and the names and types of fields, no values; of errors the
+    exception's class and where it was raised, not its words.
 
     It needs a backend of type redis. Ctrl-C ends it; pumps and workers go on.
     """
@@ -119,6 +122,10 @@ def _listening(host: str, port: int) -> socket.socket:
         )[0]
         listener = socket.socket(family, kind, number)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # Of every connection it takes. What was closed here is there until its client has taken
+            # what it was sent, which one that hangs or sleeps never does.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_MS)
         try:
             listener.bind(address)
             listener.listen(_BACKLOG)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 from backends.codec import Codec
@@ -219,15 +220,16 @@ class Desk:
         found = self._survey.conversation(name)
         if found is None:
             return None
-        lines = list(lines_of(tree_of(found.hops)))
+        # No more: each line has a guide for terminals, as long as it is deep.
+        lines = islice(lines_of(tree_of(found.hops)), MOST_RUNS)
         nodes, edges = graph_of(found.hops)
         letters = self._told(self._survey.letter_ids(0, MOST_LETTERS))
         underway = self.underway() if found.is_open else []
         return Detail(
             row=row_of(Brief(found, is_large=False, fields=0)),
             threads=found.threads,
-            runs=[run_of(line.hop, line.depth) for line in lines[:MOST_RUNS]],
-            more=max(0, len(lines) - MOST_RUNS),
+            runs=[run_of(line.hop, line.depth) for line in lines],
+            more=max(0, len(found.hops) - MOST_RUNS),
             nodes=nodes,
             edges=edges,
             underway=[each for each in underway if each.conversation == found.id],

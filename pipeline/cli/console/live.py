@@ -18,7 +18,8 @@ from backends.errors import BackendError
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks; a look that took long is followed by a pause ten times as long.
+#: Seconds between two looks; a look that took long is followed by a pause ten times as long, unless
+#: it failed: Redis may be back at any moment.
 INTERVAL_S, PATIENCE = 1.0, 10
 #: Seconds after which a page that takes nothing is cut off, and those without news before it is
 #: told that we are still there.
@@ -120,23 +121,26 @@ class Live:
         while True:
             await self._somebody.wait()
             began = time.monotonic()
-            sections = await self._look()
-            took = time.monotonic() - began
+            sections, is_there = await self._look()
+            took = time.monotonic() - began if is_there else 0.0
             async with self._news:
                 self._sections = self._sections | sections
                 self._news.notify_all()
             await asyncio.sleep(max(INTERVAL_S, PATIENCE * took))
 
-    async def _look(self) -> dict[str, bytes]:
+    async def _look(self) -> tuple[dict[str, bytes], bool]:
+        """What there is, by section; and whether Redis is there."""
+        is_there = False
         try:
             found = {"redis": {"away": ""}, **await asyncio.to_thread(self._overview)}
+            is_there = True
         except BackendError as exc:
             found = {"redis": {"away": str(exc)}}
         except Exception:
             # The page must not stand still without a word.
             log.exception("console could not look", extra={"action": "console"})
             found = {"redis": {"away": "the console failed; its log says why"}}
-        return {name: msgspec.json.encode(value) for name, value in found.items()}
+        return {name: msgspec.json.encode(value) for name, value in found.items()}, is_there
 
 
 async def _left(receive: Receive) -> None:

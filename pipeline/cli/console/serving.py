@@ -89,8 +89,10 @@ async def _serve(
         server.force_exit = True
 
     with Interrupts(end, leave):
-        # Once, and nowhere else: whoever has it is let in.
-        click.echo(f"console: {_url(host, port)}/#token={keys.token}")
+        # One of ours once, and nowhere else: whoever has it is let in. One that was set is known to
+        # whoever should know it, and this line may go into a log.
+        made_up = "" if settings.token else f"#token={keys.token}"
+        click.echo(f"console: {_url(host, port)}/{made_up}")
         say("Ctrl-C ends it")
         await server.serve(sockets=[listener])
 

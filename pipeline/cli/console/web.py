@@ -130,7 +130,8 @@ class Console:
         }
         answer = Response(msgspec.json.encode(facts), media_type="application/json")
         if request.method == "POST":
-            is_secure = request.url.scheme == "https"
+            # As the browser sees it: TLS is a proxy's business, and what it sends here is HTTP.
+            is_secure = request.headers.get("origin", "").startswith("https://")
             answer.headers["set-cookie"] = self._keys.cookie(self._port, is_secure=is_secure)
         return answer
 

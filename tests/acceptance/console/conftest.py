@@ -12,8 +12,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.acceptance.consoles import Scene, running_scene
 from tests.servers import RedisServer, require_chromium
 
-#: What a browser says by itself when it is not let in, or Redis is away; tests ask for both.
-_REFUSED = re.compile("responded with a status of (401|503)")
+#: What a browser says by itself when it is not let in, nothing is kept, or Redis is away; tests ask
+#: for all three.
+_REFUSED = re.compile("responded with a status of (401|404|503)")
 
 
 @pytest.fixture(scope="package")

@@ -183,6 +183,11 @@ class TestWhoIsLetIn:
         assert scene.console.token not in cookie
         assert stranger.ask("/api/letters", headers={"Cookie": cookie})[0] == 200
         assert stranger.ask("/api/letters", headers={"Cookie": f"{cookie}x"})[0] == 401
+        assert "Secure" not in attributes
+        over_tls = {"Origin": scene.console.url.replace("http:", "https:")}
+        token = {"token": scene.console.token}
+        _, _, headers = stranger.ask("/api/session", token, headers=over_tls)
+        assert headers["set-cookie"].endswith("; Secure")
 
     @pytest.mark.parametrize(
         "headers",
@@ -198,6 +203,15 @@ class TestWhoIsLetIn:
         """Even with the cookie, which a browser would not send."""
         body = {"letter": "x"}
         assert scene.console.ask("/api/letters/drop", body, headers=headers)[0] == 403
+
+    def test_no_other_site_asks(self, scene: Scene) -> None:
+        """A page at another port of this host is sent the cookie too, and may not use it."""
+        for path in ("/api/letters", "/api/events", "/api/session"):
+            for site in ("same-site", "cross-site"):
+                assert scene.console.ask(path, headers={"Sec-Fetch-Site": site})[0] == 403, path
+        for site in ("same-origin", "none"):
+            asked = scene.console.ask("/api/letters", headers={"Sec-Fetch-Site": site})
+            assert asked[0] == 200, site
 
     def test_names_that_lead_here_are_refused(self, scene: Scene) -> None:
         """As a name would that its owner has made ours."""
@@ -232,7 +246,6 @@ class TestWhoIsLetIn:
         with running_console(
             scene.folder, "--read-only", "--allow-host", "ops.example", token=token
         ) as visitor:
-            assert visitor.token == token
             assert visitor.get("session")["read_only"] is True
             for what in ("replay", "drop"):
                 assert visitor.do(what, "x") == 403

@@ -81,6 +81,14 @@ def test_a_hostile_id_is_text(scene: Scene, open_page: Open) -> None:
     assert page.locator("img").count() == 0
 
 
+def test_an_address_that_nobody_has_encoded(scene: Scene, open_page: Open) -> None:
+    """Is taken as it stands; one that leads nowhere leads to the conversations."""
+    page = enter(open_page(), scene, "conversation/100%")
+    expect(page.get_by_role("heading", name="100%")).to_be_visible()
+    page.goto(f"{scene.console.url}/#/constructor")
+    expect(page.get_by_role("heading", name="Conversations")).to_be_visible()
+
+
 def test_letters_by_keyboard_alone(scene: Scene, open_page: Open) -> None:
     """From the address bar to a replay and a drop, and the page says what it did."""
     first, second = scene_letters(scene)

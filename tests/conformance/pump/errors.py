@@ -49,6 +49,16 @@ class Errors(PumpContract):
         assert caught.value.attempt == 1
         assert "ValueError: no 3" in caught.value.traceback
 
+    async def test_a_failure_that_no_utf8_can_tell(self, open_pump: OpenPump) -> None:
+        """A file's name in an error may hold half a character: it arrives escaped."""
+
+        async def miss(payload: Ping, metadata: HandlerMetadata) -> None:
+            raise OSError("no caf\udce9 here")
+
+        pump = await open_pump({"callee": miss})
+        with pytest.raises(HandlerError, match=r"^OSError: no caf\\udce9 here$"):
+            await pump.request("callee", Ping(), timeout_s=20)
+
     async def test_it_passes_callers_that_take_no_errors(self, open_pump: OpenPump) -> None:
         """A chain of plain handlers does not have to relay it."""
         pump = await open_pump({"caller": forward, "callee": fail})
@@ -117,6 +127,7 @@ class Errors(PumpContract):
             2: "rubbish",
             3: [HandlerResponse(Ping(), to="note"), HandlerResponse.respond({"not": "declared"})],
             4: HandlerResponse.scatter([Ping(), Other()], to="note"),
+            5: HandlerResponse(Ping(), to=["note"]),  # type: ignore[arg-type]
         }
 
         async def wrong(payload: Ping, metadata: HandlerMetadata) -> Any:
@@ -130,6 +141,7 @@ class Errors(PumpContract):
                 "returned str",
                 "not a dataclass",
                 "wrong sent Other to 'note', which takes Ping",
+                "sent to a list",
             )
         ):
             with pytest.raises(HandlerError, match=text) as caught:

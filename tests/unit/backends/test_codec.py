@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import pytest
@@ -50,6 +50,12 @@ class Everything:
     maybe: Inner | None = None
     nothing: int | None = None
     numbers: set[int] = field(default_factory=set)
+
+
+@dataclass
+class Choosy:
+    colour: Colour | None = None
+    size: Literal["small", "large"] | None = None
 
 
 EVERYTHING = Everything(
@@ -225,6 +231,18 @@ def test_an_unknown_format_version_is_a_clear_error(record: bytes) -> None:
     """Every record starts with a version; an unknown one is refused as such."""
     with pytest.raises(RecordVersionError, match="record"):
         deserialize_slot(record)
+
+
+@pytest.mark.parametrize("field", ["colour", "size"])
+def test_an_error_does_not_repeat_a_value(field: str) -> None:
+    """It travels, is logged, and listed as a dead letter's reason."""
+    codec = Codec(types=TypeRegistry())
+    codec.types.declare(Choosy)
+    values: dict[str, Any] = {field: "a secret - at last"}
+    payload = Choosy(**values)
+    with pytest.raises(CodecError) as caught:
+        codec.decode(codec.encode(payload))
+    assert str(caught.value).endswith(f"a value that is not allowed - at `$.{field}`")
 
 
 def test_damaged_bytes_are_a_codec_error() -> None:

@@ -140,6 +140,31 @@ def test_the_window_counts_live_processes(ledger: LedgerClient) -> None:
     assert [batch.ids for batch in ledger.publishable(2, 20, {})] == ["d0", "d1", "d2", "d3"]
 
 
+def large(number: int) -> Dispatch:
+    """One of 1.5 MiB."""
+    envelope = Envelope(f"m{number}", "c", "s", "chain", "t", "a", "from", bytes(3 * 2**19))
+    return Dispatch(envelope, "fa")
+
+
+def test_large_ones_travel_few_at_a_time(ledger: LedgerClient) -> None:
+    """However short their runs: a process is handed no more at once than it can well take."""
+    ledger.beat("w", {"p": 1})
+    for number in range(30):
+        ledger.record(f"l{number}", "a", large(number), "")
+    for number in range(5):
+        ledger.record(f"s{number}", "a", DISPATCH, "")
+    found = []
+    while batches := ledger.publishable(50, 1000, {"a": 100}):
+        found += [batch.ids.split() for batch in batches]
+    assert [each for ids in found for each in ids] == [
+        *(f"l{number}" for number in range(30)),
+        *(f"s{number}" for number in range(5)),
+    ]
+    assert max(sum(each.startswith("l") for each in ids) for ids in found) == 3
+    assert len(found[-1]) > 5, "small ones still share a message"
+    assert ledger.claim("w/1", " ".join(found[0])) == [(f"l{n}", large(n)) for n in range(3)]
+
+
 def test_a_forged_record_changes_nothing_but_its_own(
     config: BackendConfig, redis_client: redis.Redis
 ) -> None:

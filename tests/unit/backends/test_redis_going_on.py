@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 import redis
 
@@ -10,7 +11,7 @@ from backends.codec import Codec
 from backends.mailbox import Envelope, Hop
 from backends.redis.ledger import LedgerClient
 from backends.redis.records import Dispatch, Outcome
-from backends.redis.scripts import script_digest
+from backends.redis.scripts import script_digest, script_text
 from tests.proxy import Proxy, running_proxy
 from tests.servers import RedisServer
 from tests.unit.backends.conftest import TERMS
@@ -63,6 +64,16 @@ def test_it_takes_the_oldest_of_its_listener(
     assert taken(ledger, wanted) == expected
 
 
+def test_it_takes_few_large_ones_at_a_time(ledger: LedgerClient) -> None:
+    """Some MiB, and no more than one beyond."""
+    holding_one(ledger, "")
+    envelope = msgspec.structs.replace(dispatch_to("a").envelope, payload=bytes(3 * 2**20))
+    of_3_mib = Dispatch(envelope, "f")
+    for number in range(9):
+        ledger.record(f"a{number}", "a", of_3_mib, "")
+    assert taken(ledger, 9) == ["a0", "a1"]
+
+
 def test_what_is_published_does_not_wait_behind_what_is_not(ledger: LedgerClient) -> None:
     """Only where more waits than the broker has does a process pass that by."""
     holding_one(ledger, "aaaa")
@@ -110,6 +121,8 @@ def test_what_it_took_without_hearing_of_it_is_told_again(
         backend_type="redis", redis_url=url, redis_prefix=config.redis_prefix, redis_ttl=60
     )
     deaf = LedgerClient(behind, Codec(), TERMS)
+    # The answer that is lost must not be that there is no such script.
+    redis_client.script_load(script_text("complete"))
     proxy.lose_answer_to(script_digest("complete").encode())
     # The outcome went in the first time.
     accepted, found = deaf.go_on(OWNER, {"d": outcome()}, "a", 2)

@@ -6,7 +6,7 @@ import time
 import pytest
 import redis
 
-from backends import BackendRefusingError, BackendUnavailableError
+from backends import BackendDeniedError, BackendRefusingError, BackendUnavailableError
 from backends.contact import Contact
 from backends.redis.connection import translated
 from backends.redis.refusals import refusal_in
@@ -24,8 +24,17 @@ ERRORS = [
     (redis.ResponseError("BUSY Redis is busy running a script."), "BUSY"),
     (redis.exceptions.ClusterDownError("The cluster is down"), "CLUSTERDOWN"),
     (redis.exceptions.TryAgainError("Multiple keys request during rehashing"), "TRYAGAIN"),
+    (redis.AuthenticationError("Authentication required."), "NOAUTH"),
+    (redis.AuthenticationError("HELLO must be called with the client already"), "NOAUTH"),
+    (redis.AuthenticationError("invalid username-password pair or user is disa"), "WRONGPASS"),
+    (redis.AuthenticationError("AUTH <password> called without any password con"), "WRONGPASS"),
+    (redis.exceptions.NoPermissionError("this user has no permissions to run"), "NOPERM"),
+    (redis.ResponseError("The user executing the script can't run this command or"), "NOPERM"),
+    (redis.ResponseError("ACL failure in script: User pump has no permissions to"), "NOPERM"),
+    (redis.ResponseError("DENIED Redis is running in protected mode"), "DENIED"),
 ]
 OF_WRITES = {"OOM", "MISCONF", "READONLY", "NOREPLICAS"}
+OF_ACCESS = {"NOAUTH", "WRONGPASS", "NOPERM", "DENIED"}
 
 
 @pytest.mark.parametrize(("error", "code"), ERRORS)
@@ -44,6 +53,7 @@ def test_what_to_wait_for(error: redis.RedisError, code: str) -> None:
     ):
         raise error
     assert isinstance(caught.value, BackendRefusingError) == refusal.is_of_writes
+    assert isinstance(caught.value, BackendDeniedError) == (code in OF_ACCESS)
 
 
 @pytest.mark.parametrize(
@@ -81,3 +91,23 @@ def test_a_refusal_is_said_once_and_its_end_too(caplog: pytest.LogCaptureFixture
     assert len(caplog.records) == 2, "what was sent before says nothing new"
     contact.lost(BackendRefusingError("redis at here takes no writes: MISCONF: y"), since=now())
     assert "MISCONF" in caplog.records[2].getMessage()
+
+
+def test_who_is_not_let_in_is_told_so_after_an_outage(caplog: pytest.LogCaptureFixture) -> None:
+    """A Redis that lost its users in a restart is not just away: waiting will not bring it back."""
+    caplog.set_level(logging.WARNING)
+    contact = Contact("redis at here", quiet_s=0.2)
+    now = time.monotonic
+    contact.lost(BackendUnavailableError("redis at here does not answer"), since=now())
+    for _ in range(3):
+        contact.lost(BackendDeniedError("redis at here refuses: WRONGPASS: x; y"), since=now())
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["redis away", "redis at here refuses: WRONGPASS: x; y"]
+
+    def has_ended() -> bool:
+        contact.answered(since=now())
+        return len(caplog.records) == 4
+
+    assert eventually(has_ended)
+    said = [record.getMessage() for record in caplog.records[2:]]
+    assert said == ["redis back", "redis at here lets us in again"]

@@ -39,6 +39,12 @@ def test_no_bytes_raise(trace: bytes) -> None:
     gathered(trace, [trace])
 
 
+@pytest.mark.parametrize("state", [b"a=1\nERROR forged", b"a=1,\x1b[2J", b"\xff", "é=1".encode()])
+def test_what_is_no_header_is_left_out(state: bytes) -> None:
+    """Of the state; the trace goes on."""
+    assert unpack(pack(Carried(PARENT)) + state) == Carried(PARENT)
+
+
 def test_too_much_of_vendors_state_is_left_out() -> None:
     carried = Carried(PARENT, state="a=" + "b" * MAX_STATE)
     assert unpack(pack(carried)) == carried._replace(state="")

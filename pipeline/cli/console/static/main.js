@@ -47,9 +47,18 @@ function told(name, value) {
   view?.told?.(name, value);
 }
 
+/** What stands in an address; as it stands where nobody has encoded it. */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 function route() {
   const [, name = "conversations", ...rest] = location.hash.slice(1).split("/");
-  const make = VIEWS[name] ?? conversations;
+  const make = Object.hasOwn(VIEWS, name) ? VIEWS[name] : conversations;
   view?.close?.();
   for (const link of document.querySelectorAll("#sections a")) {
     const isHere = link.hash === `#/${name === "conversation" ? "conversations" : name}`;
@@ -57,7 +66,7 @@ function route() {
     else link.removeAttribute("aria-current");
   }
   main.replaceChildren();
-  view = make(main, world, decodeURIComponent(rest.join("/")));
+  view = make(main, world, decoded(rest.join("/")));
   document.title = `${view.title} – ${world.session.organism}`;
 }
 

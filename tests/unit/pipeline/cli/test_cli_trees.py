@@ -1,5 +1,7 @@
 """Hops as trees: who called whom, from chains and moments alone."""
 
+import pytest
+
 from backends.mailbox import Hop
 from pipeline.cli.trees import lines_of, tree_of
 
@@ -54,10 +56,11 @@ def test_clocks_may_disagree() -> None:
     assert outline(*hops) == ["a", "└─ b"]
 
 
+@pytest.mark.timeout(10)
 def test_a_chain_of_any_length() -> None:
-    """Deeper than Python would recurse."""
+    """Deeper than Python would recurse, and in a moment."""
     hops, chain = [], "o.@1.x"
-    for number in range(3000):
-        chain = f"{chain}.a"
+    for number in range(4000):
+        chain = f"{chain}.a-listener-with-a-long-name"
         hops.append(hop(str(number), chain, number))
-    assert len(outline(*hops)) == 3000
+    assert len(outline(*hops)) == 4000

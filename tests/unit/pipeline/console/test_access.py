@@ -59,3 +59,14 @@ def test_others_stay_out(headers: dict[str, str]) -> None:
     keys = Keys()
     filled = {name: text.replace("{token}", keys.token) for name, text in headers.items()}
     assert not keys.admits(Headers(filled), 80)
+
+
+@pytest.mark.parametrize(
+    "beside", ['state={"a": 1}', "theme=dark mode", "odd", "a[b]=1", "path=/x", "a=\xe9"]
+)
+def test_cookies_of_others_lock_nobody_out(beside: str) -> None:
+    """A browser sends those of every port of this host, and we have no say in them."""
+    keys = Keys()
+    kept = keys.cookie(80, is_secure=False).partition(";")[0]
+    assert keys.admits(Headers({"cookie": f"{beside}; {kept}"}), 80)
+    assert keys.admits(Headers({"cookie": f"{kept}; {beside}"}), 80)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -93,6 +94,21 @@ async def test_redis_away_is_told() -> None:
         trouble.clear()
         await until(lambda: page.last("redis") == {"away": ""})
         assert page.last("here") is True
+
+
+async def test_a_look_that_failed_slowly_is_soon_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Redis that hangs is waited for until a time-out, and may be back right after that."""
+    monkeypatch.setattr(module, "PATIENCE", 10_000)
+    trouble = [BackendUnavailableError("redis at x does not answer")]
+
+    def overview() -> dict[str, Any]:
+        if trouble:
+            time.sleep(0.01)
+            raise trouble.pop()
+        return {}
+
+    async with followed(Live(overview)) as page:
+        await until(lambda: page.last("redis") == {"away": ""})
 
 
 async def test_who_takes_nothing_is_cut_off() -> None:
