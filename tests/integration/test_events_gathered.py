@@ -27,7 +27,8 @@ def test_what_is_much_is_not_kept_waiting(
     sender: EventSender, redis_client: redis.Redis, redis_prefix: str
 ) -> None:
     """The first goes at once; then as soon as there are enough for a message, and at the end."""
-    with redis_client.pubsub(ignore_subscribe_messages=True) as listening:
+    client: Any = redis_client
+    with client.pubsub(ignore_subscribe_messages=True) as listening:
         heard = _Heard(listening, redis_prefix)
         sender.send(started_event("first"))
         assert eventually(lambda: heard.messages() == 1)
