@@ -23,7 +23,7 @@ demo: $(RUN_STAMP)
 
 # The same in this process and a local pool of two.
 demo-local: $(RUN_STAMP)
-	$(BIN)/python examples/stdlib_audit --out audit-report
+	BACKEND=memory $(BIN)/python examples/stdlib_audit --out audit-report
 
 # Every test, with branch coverage, in a process for each processor: most of them wait for others.
 test: $(DEV_STAMP)

@@ -16,7 +16,7 @@ from pipeline.metrics.shapes import Metric, counter, gauge
 from pipeline.organism import Organism
 from tasks.names import EXECUTOR, METRICS_HOST_VARIABLE, METRICS_PORT_VARIABLE
 from tasks.run_tally import share_tally
-from tasks.supervision import Supervisor
+from tasks.supervision import Supervisor, processes_of
 
 
 class WorkerMetrics:
@@ -75,7 +75,7 @@ class WorkerMetrics:
         supervisor = self._supervisor
         if supervisor is not None:
             yield from _of_supervisor(supervisor, self._organism.celery.terms.lease_s)
-        live = len(self._pool.info.get("processes", ())) if self._pool is not None else 0
+        live = len(processes_of(self._pool))
         yield gauge("worker_processes", "Processes of this worker's pool that live.", live)
         took_s = self._watch.answer() if self._watch is not None else None
         yield redis_up(took_s)

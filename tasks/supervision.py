@@ -187,11 +187,7 @@ class Supervisor:
         return getattr(self._pool, "_pool", self._pool) is not None
 
     def _live(self) -> set[int]:
-        try:
-            return set(self._pool.info.get("processes", ()))
-        except AttributeError:
-            # Taken apart meanwhile.
-            return set()
+        return processes_of(self._pool)
 
     def _refuse(self, batch_ids: str) -> None:
         if not ids_in(batch_ids):
@@ -215,3 +211,14 @@ class Supervisor:
             return not self._ledger.processes_at_work(self._worker)
         except BackendError:
             return False
+
+
+def processes_of(pool: Any) -> set[int]:
+    """The ids of those that live. Safe from any thread."""
+    try:
+        found = pool.info.get("processes", ())
+    except AttributeError:
+        # Taken apart meanwhile, or not yet put together.
+        return set()
+    # One that replaces another has no id for a moment.
+    return {pid for pid in found if pid}

@@ -50,7 +50,8 @@ def list_letters(*, file: Path, limit: int, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_facts(*each) for each in letters]))
     elif letters:
-        print_rows(("Letter", "Listener", "Code", "Died"), [_cells(*each) for each in letters])
+        rows = [_cells(*each) for each in letters]
+        print_rows(("Letter", "Listener", "Code", "Died"), rows, whole="Letter")
     else:
         say("no dead letters")
 

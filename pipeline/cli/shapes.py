@@ -71,11 +71,18 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s"
 
 
-def print_rows(heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: str = "") -> None:
+#: Characters to which a cell may be folded.
+_NARROW = 10
+
+
+def print_rows(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: str = "", whole: str = ""
+) -> None:
     """A table on a terminal, lines with tabs in a pipe; whatever can't be printed is replaced.
 
     Args:
         right: names of the columns whose cells stand to the right, separated by spaces.
+        whole: names of those whose cells are copied, and so never broken.
     """
     rows = [[printable(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
@@ -83,9 +90,16 @@ def print_rows(heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: st
             click.echo("\t".join(row))
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for head in heads:
+    least = 0
+    for number, head in enumerate(heads):
         justify = "right" if head in right.split() else "left"
-        table.add_column(head, justify=justify, overflow="fold")  # type: ignore[arg-type]
+        is_whole = head in whole.split()
+        table.add_column(head, justify=justify, overflow="fold", no_wrap=is_whole)  # type: ignore[arg-type]
+        longest = max(len(head), *(len(row[number]) for row in rows))
+        least += 2 + (longest if is_whole else min(longest, _NARROW))
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    # What does not fit is for the terminal to wrap: that adds nothing to what is copied from it.
+    console.width = max(console.width, least)
+    console.print(table)

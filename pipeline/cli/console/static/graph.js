@@ -5,7 +5,7 @@ import { duration, el, number, svg, table } from "./dom.js";
 const WIDTH = 168, HEIGHT = 46, ACROSS = 66, DOWN = 22, MARGIN = 16;
 
 export function drawGraph(nodes, edges) {
-  if (!nodes.length) return [el("p", { className: "note", textContent: "No handler has run yet." })];
+  if (!nodes.length) return [el("p", { className: "note", textContent: "No handler has come to an end here." })];
   const places = layOut(nodes, edges);
   const columns = Math.max(...[...places.values()].map((place) => place.column)) + 1;
   const rows = Math.max(...[...places.values()].map((place) => place.row + 1));

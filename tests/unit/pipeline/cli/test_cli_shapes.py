@@ -30,3 +30,17 @@ def test_an_event_is_one_line() -> None:
     """A field can't make up another event."""
     record = logging.makeLogRecord({"msg": "settled", "listener": "a\n12:00:00 ERROR b"})
     assert FieldsFormatter().format(record).endswith("settled listener=a\ufffd12:00:00 ERROR b")
+
+
+def test_an_id_is_never_broken(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others are folded first; then the line is longer than the terminal, and nothing is cut."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    for size in (20, 60):
+        print_rows(("Id", "Words"), [("i" * size, "a word or two and three")], whole="Id")
+        lines = capsys.readouterr().out.splitlines()
+        assert "i" * size in lines[1]
+        told = " ".join(line.replace("i" * size, "").strip() for line in lines[1:])
+        assert " ".join(told.split()) == "a word or two and three"
