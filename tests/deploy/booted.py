@@ -31,12 +31,13 @@ LOOK_S = 15
 README = ROOT / "deploy" / "README.md"
 UNITS = ("celery-pump", "celery-pump-worker@1", "celery-pump-worker@2")
 ENVIRONMENT = "/etc/celery-pump/environment"
-#: Beside the units; the password is the sample's.
+#: Beside the units; users and password are the examples'.
 REDIS = """
 [Service]
 User=redis
 ExecStart=/usr/bin/redis-server /etc/redis/pump.conf --port {port} --bind 127.0.0.1 \
-    --dir /var/lib/redis --requirepass PASSWORD
+    --dir /var/lib/redis --user default off \
+    --user pump on >PASSWORD ~* &* +@all --user worker on >PASSWORD ~* &* +@all
 """
 #: What boots: nothing of Debian's own but what these ask for.
 TARGET = f"""
@@ -115,8 +116,8 @@ def _configure(root: Path, port: int) -> None:
     units = root / "etc" / "systemd" / "system"
     (units / "pump-redis.service").write_text(REDIS.format(port=port))
     (units / "pump.target").write_text(TARGET)
-    environment = root / ENVIRONMENT[1:]
-    environment.write_text(environment.read_text().replace(":6379/", f":{port}/"))
+    for path in (root / ENVIRONMENT[1:]).parent.iterdir():
+        path.write_text(path.read_text().replace(":6379/", f":{port}/"))
 
 
 @contextmanager

@@ -95,10 +95,19 @@ def pod(role: str) -> dict[str, Any]:
 
 
 def unit(path: Path) -> dict[str, str]:
-    """A unit's settings; none of ours is given twice."""
+    """A unit's settings; none of ours is given twice but for the files of its environment."""
     pairs = re.findall(r"^(\w+)=(.*)$", path.read_text(), re.MULTILINE)
-    assert len(dict(pairs)) == len(pairs)
+    once = [name for name, _ in pairs if name != "EnvironmentFile"]
+    assert len({*once}) == len(once)
     return dict(pairs)
+
+
+def unit_environment(path: Path) -> dict[str, str]:
+    """What a unit's environment files set, filled in as our examples are; later ones win."""
+    found: dict[str, str] = {}
+    for name in re.findall(r"^EnvironmentFile=-?(\S+)$", path.read_text(), re.MULTILINE):
+        found |= variables(DEPLOY / "systemd" / f"{Path(name).name}.example")
+    return found
 
 
 def pump_commands() -> Iterator[tuple[str, list[str]]]:

@@ -25,6 +25,7 @@ from tests.deploy.files import (
     pod,
     pump_commands,
     unit,
+    unit_environment,
     variables,
 )
 from tests.deploy.monitoring import PROMETHEUS, scaling_query
@@ -110,6 +111,9 @@ def test_each_role_is_a_user_of_its_own() -> None:
         password = FILLED[f"REDIS_{user.upper()}_PASSWORD"]
         found = composed()["services"][service]["environment"]["REDIS_URL"]
         assert found == f"redis://{user}:{password}@redis:6379/0"
+    for path in UNITS:
+        role = "worker" if "worker" in path.name else "pump"
+        assert unit_environment(path)["REDIS_URL"].startswith(f"redis://{role}:"), path
     prefix = load_organism(ORGANISM).backend.redis_prefix
     assert variables(DEPLOY / ".env.example")["REDIS_PREFIX"] == prefix
 

@@ -17,7 +17,7 @@ import redis
 
 from tests.acceptance.consoles import Visitor, visitor_of
 from tests.acceptance.fleets import PUMP, environment, pump, started, write_sums
-from tests.deploy.files import DEPLOY, FILLED, UNITS, composed, unit, variables
+from tests.deploy.files import DEPLOY, FILLED, UNITS, composed, unit, unit_environment
 from tests.deploy.probing import READY
 from tests.scraping import scraped
 from tests.servers import RedisServer, free_port, require_redis
@@ -141,8 +141,7 @@ def test_units_start_what_they_say(
 ) -> None:
     """Their own commands and environment run a fleet; SIGTERM to the main process ends each."""
     organism = write_sums(tmp_path / "o", redis_server.url, redis_prefix)
-    given = variables(DEPLOY / "systemd" / "environment.example")
-    given |= {"ORGANISM": str(organism), "REDIS_URL": redis_server.url}
+    own = {"ORGANISM": str(organism), "REDIS_URL": redis_server.url}
     with ExitStack() as stack:
         commands = {}
         for path in UNITS:
@@ -151,6 +150,7 @@ def test_units_start_what_they_say(
             program, *words = shlex.split(command_line)
             words[words.index("--metrics-port") + 1] = str(free_port())
             assert program == "/opt/celery-pump/bin/pump"
+            given = unit_environment(path) | own
             starting = started(tmp_path / "o", *words, program=PUMP, **given)
             commands[path] = command = stack.enter_context(starting)
             assert command.says(READY[words[0]]), command.log
