@@ -70,6 +70,9 @@ What `${NAME}` takes from it aside, the commands read:
 | `ORGANISM` | The file, where a command is not given one; Celery's own command needs it. |
 | `REDIS_URL` | The Redis that `pump up` uses, instead of a private one. |
 | `PUMP_HEARTBEAT_FILE` | As `--heartbeat-file`, for Celery's own command. |
+| `PUMP_METRICS_PORT` | As `--metrics-port`, for Celery's own command. |
+| `PUMP_METRICS_HOST` | As `--metrics-host`, where that is not given. |
+| `PUMP_CONSOLE_TOKEN` | The token of `pump console`, instead of one made at each start. |
 | `PUMP_KEEP_LOGGING` | Set to anything: a worker leaves the root logger to your handlers. |
 | `FLOWER_BASIC_AUTH` | `user:password` for the Flower that `pump up` starts. |
 | `NO_COLOR` | Set to anything: no colours on a terminal. |
