@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from collections import deque
-from threading import Event, Thread
+from threading import Condition, Event, Thread
 from typing import Any
 
 import msgspec
@@ -145,7 +145,8 @@ class EventSender:
         self._wakeup, self._is_closing = Event(), Event()
         #: Set where events should not be gathered for longer.
         self._hurry = Event()
-        self._is_writing = False
+        #: Held to change whether events are on their way; told when they are no more.
+        self._rest, self._is_writing = Condition(), False
         self._connection: Any = None
         self._writer: EventWriter | None = None
         self._thread = Thread(target=self._run, name="events", daemon=True)
@@ -162,9 +163,8 @@ class EventSender:
     def drain(self) -> None:
         """Wait until what there is has been sent, unless that takes long."""
         self._hurry.set()
-        deadline = time.monotonic() + LAST_WORDS_S
-        while (self._kept or self._is_writing) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        with self._rest:
+            self._rest.wait_for(lambda: not self._kept and not self._is_writing, LAST_WORDS_S)
 
     def close(self) -> None:
         """Send what is left, unless that takes long, and end."""
@@ -178,8 +178,9 @@ class EventSender:
         while not self._is_closing.is_set():
             self._wakeup.wait()
             self._wakeup.clear()
-            failures = 0 if self._write() else failures + 1
+            # Before, or whoever is in a hurry meanwhile would wait.
             self._hurry.clear()
+            failures = 0 if self._write() else failures + 1
             if failures:
                 # However much is kept.
                 self._is_closing.wait(pause_s(failures))
@@ -188,7 +189,8 @@ class EventSender:
         self._write()
 
     def _write(self) -> bool:
-        self._is_writing = True
+        with self._rest:
+            self._is_writing = True
         try:
             if self._writer is None:
                 self._connection = self._app.connection_for_write()
@@ -202,7 +204,9 @@ class EventSender:
             self._connection, self._writer = None, None
             return False
         finally:
-            self._is_writing = False
+            with self._rest:
+                self._is_writing = False
+                self._rest.notify_all()
         return True
 
     def _taken(self) -> list[Fields]:

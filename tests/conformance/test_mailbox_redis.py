@@ -328,7 +328,9 @@ class TestExpiry(RedisMailboxContract):
         await mailbox.open(opening("runs"))
         work = await self.take_envelope(mailbox)
         await mailbox.defer(work, 2 * self.redis_ttl + 0.5)
-        await asyncio.sleep(2 * self.redis_ttl)
+        witness = f"{redis_prefix}z:witness"
+        redis_client.set(witness, "", px=int(2000 * self.redis_ttl))
+        assert await asyncio.to_thread(eventually, lambda: not redis_client.exists(witness))
         assert sorted(backend.buffer_list_threads()) == ["runs", "waits"]
         for key in redis_client.scan_iter(match=f"{redis_prefix}*"):
             name = key.decode().removeprefix(redis_prefix)

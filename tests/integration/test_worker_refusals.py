@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import redis
 from pipeline import HandlerError, StreamPump
 from tasks.executor import CeleryExecutor
 from tasks.pace import ENOUGH
+from tasks.runtime import FIRST_REST_S, LONGEST_REST_S
 from tests.fleet import running_worker
 from tests.integration.conftest import WriteOrganism, listener
 from tests.integration.worker_handlers import Work, runs_in
@@ -55,11 +57,13 @@ async def test_what_waits_for_a_busy_worker_is_not_tossed_about(
             assert await asyncio.to_thread(eventually, lambda: bool(runs_in(runs)))
             waiting = asyncio.create_task(pump.request("work", Work(2)))
             assert await asyncio.to_thread(eventually, lambda: released() > 0)
-            await asyncio.sleep(1)
-            tossed = released()
+            began, first = time.monotonic(), released()
+            assert await asyncio.to_thread(eventually, lambda: released() >= first + 8)
+            took_s = time.monotonic() - began
             gate.touch()
             assert [(await each).number for each in (busy, waiting)] == [1, 2]
-    assert tossed < 40
+    # Seven of eight pauses at least lie within, each twice the one before up to the longest.
+    assert took_s > sum(min(FIRST_REST_S * 2**n, LONGEST_REST_S) for n in range(1, 8))
 
 
 @pytest.mark.parametrize("name", ["work", "extra"])
