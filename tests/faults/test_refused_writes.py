@@ -29,8 +29,9 @@ def test_a_redis_that_takes_no_writes() -> None:
     for log in outage.logs:
         assert log.count("takes no writes: OOM: its memory is full; raise maxmemory, or") == 1
         assert "takes no writes: MISCONF: it can't save to its disk; make room there" in log
-        # What kombu can't do in its own time it tells at length; nobody ends of it.
         assert "Unrecoverable error" not in log
+        # What kombu can't do in its own time it tells at length, and nothing else is told so.
+        assert log.count("Traceback") == log.count("maybe_refresh_binding_expiry: Redis error"), log
 
 
 @pytest.mark.timeout(240)
