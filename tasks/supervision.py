@@ -144,15 +144,15 @@ class Supervisor:
                 pause_s = min(pause_s, PATIENCE_S / 4)
 
     def _tick(self) -> None:
-        processes = len(self._live()) if not self._told_at else 0
+        processes = len(processes_of(self._pool)) if not self._told_at else 0
         started = time.monotonic()
         self._ledger.beat(self._worker, self._advert | {"p": processes})
         self.renewed_at = started
-        idle = {pid: self._notes.idle_turn(pid) for pid in self._live()}
+        idle = {pid: self._notes.idle_turn(pid) for pid in processes_of(self._pool)}
         # In this order: what holds a dispatch was alive before it is looked for.
         claims = self._ledger.claims_of(self._worker)
         self.busy = len(claims)
-        live = self._live()
+        live = processes_of(self._pool)
         # In this order: a pool that is there now was there when we looked.
         dead = claims.keys() - live if self._has_pool() else None
         if dead:
@@ -185,9 +185,6 @@ class Supervisor:
     def _has_pool(self) -> bool:
         """False once the main process has taken its pool apart; then `stop` is near."""
         return getattr(self._pool, "_pool", self._pool) is not None
-
-    def _live(self) -> set[int]:
-        return processes_of(self._pool)
 
     def _refuse(self, batch_ids: str) -> None:
         if not ids_in(batch_ids):

@@ -136,16 +136,12 @@ class TestOverRedis(CeleryContract):
         self, executor: Executor, codec: Codec, tmp_path: Path
     ) -> None:
         """SIGKILL from outside, once: the call runs again."""
-        gate, mark = tmp_path / "gate", tmp_path / "gate.1"
-        running = asyncio.create_task(
-            self.answer(executor, codec, handlers.block_for_file, Task(1, str(gate)))
-        )
-        assert await asyncio.to_thread(eventually, lambda: bool(_text(mark)))
-        first = int(_text(mark))
-        mark.unlink()
+        gate = tmp_path / "gate"
+        call = self.answer(executor, codec, handlers.block_for_file, Task(1, str(gate)))
+        running = asyncio.create_task(call)
+        first = await _blocked_by(gate)
         os.kill(first, signal.SIGKILL)
-        assert await asyncio.to_thread(eventually, lambda: bool(_text(mark)), timeout_s=30)
-        assert int(_text(mark)) != first
+        assert await _blocked_by(gate) != first
         gate.touch()
         assert await running == Result(1)
 
@@ -211,17 +207,13 @@ class TestOverRedis(CeleryContract):
         gone: str,
     ) -> None:
         """Whoever runs it comes too late; nobody waits for an outcome that can't come."""
-        gate, mark = tmp_path / "gate", tmp_path / "gate.1"
-        running = asyncio.create_task(
-            self.answer(executor, codec, handlers.block_for_file, Task(1, str(gate)))
-        )
-        assert await asyncio.to_thread(eventually, lambda: bool(_text(mark)))
-        first = int(_text(mark))
-        mark.unlink()
+        gate = tmp_path / "gate"
+        call = self.answer(executor, codec, handlers.block_for_file, Task(1, str(gate)))
+        running = asyncio.create_task(call)
+        first = await _blocked_by(gate)
         for key in redis_client.scan_iter(match=f"{organism.backend.redis_prefix}{gone}"):
             redis_client.delete(key)
-        assert await asyncio.to_thread(eventually, lambda: bool(_text(mark)), timeout_s=30)
-        assert int(_text(mark)) != first
+        assert await _blocked_by(gate) != first
         gate.touch()
         async with asyncio.timeout(20):
             assert await running == Result(1)
@@ -231,10 +223,9 @@ class TestOverRedis(CeleryContract):
     ) -> None:
         """What a worker still runs nobody will hear of."""
         gate = tmp_path / "gate"
-        running = asyncio.create_task(
-            self.call(executor, codec, handlers.block_for_file, Task(1, str(gate)))
-        )
-        assert await asyncio.to_thread(eventually, lambda: bool(_text(tmp_path / "gate.1")))
+        call = self.call(executor, codec, handlers.block_for_file, Task(1, str(gate)))
+        running = asyncio.create_task(call)
+        await _blocked_by(gate)
         await executor.stop()
         gate.touch()
         async with asyncio.timeout(20):
@@ -342,5 +333,14 @@ def watching(organism: Organism) -> Iterator[set[str]]:
             thread.join()
 
 
-def _text(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
+async def _blocked_by(gate: Path) -> int:
+    """The process in which a handler now waits for *gate*; asked once for each run."""
+    mark = gate.with_name(f"{gate.name}.1")
+
+    def is_written() -> bool:
+        return mark.exists() and bool(mark.read_text())
+
+    assert await asyncio.to_thread(eventually, is_written, timeout_s=30)
+    pid = int(mark.read_text())
+    mark.unlink()
+    return pid

@@ -8,24 +8,12 @@ import redis
 
 from backends import BackendConfig
 from backends.codec import Codec
-from backends.mailbox import Envelope, Hop
 from backends.redis.ledger import LedgerClient
-from backends.redis.records import Dispatch, Outcome
+from backends.redis.records import Dispatch
 from backends.redis.scripts import script_digest, script_text
 from tests.proxy import Proxy, running_proxy
 from tests.servers import RedisServer
-from tests.unit.backends.conftest import TERMS
-
-OWNER = "w/1"
-
-
-def dispatch_to(listener: str) -> Dispatch:
-    return Dispatch(Envelope("m", "c", "s", "chain", "t", listener, "from", b"payload"), "f")
-
-
-def outcome() -> Outcome:
-    hop = Hop("m", "a", "from", "t", "chain", "T", "host:1", 1, 0.0, 0.0)
-    return Outcome(dispatch_to("a").envelope, b"done", hop)
+from tests.unit.backends.conftest import OWNER, TERMS, dispatch_to, outcome
 
 
 def holding_one(ledger: LedgerClient, waiting: str, *, processes: int = 1) -> None:

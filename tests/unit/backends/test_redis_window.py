@@ -7,7 +7,7 @@ import redis
 
 from backends import BackendConfig
 from backends.redis.ledger import Batch, LedgerClient
-from tests.unit.backends.test_redis_going_on import OWNER, dispatch_to, outcome
+from tests.unit.backends.conftest import OWNER, dispatch_to, outcome
 
 #: Of long runs one batch for each process is enough.
 LONG = {"a": 1}
