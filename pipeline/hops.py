@@ -114,7 +114,7 @@ class HopRunner:
 
     async def _conclude_returned(self) -> None:
         """Have settled what has come back, while the next is being taken."""
-        if self._concluding is not None:
+        if self._concluding is not None and not self._concluding.done():
             await asyncio.wait([self._concluding])
         runs, self._returned = self._returned, []
         self._concluding = asyncio.create_task(self._settler.conclude_all(runs), name="settle")

@@ -132,7 +132,8 @@ class Settler:
             if applying is not None:
                 with logged_faults(run.envelope):
                     failed += await self._end(run, applying)
-        await asyncio.gather(*map(self._fail_guarded, failed))
+        if failed:
+            await asyncio.gather(*map(self._fail_guarded, failed))
 
     async def undeliverable(self, envelope: Envelope, reason: str) -> None:
         """A message can't reach a handler."""
