@@ -8,8 +8,12 @@ local ids, outcomes = {}, {}
 while at < #ARGV do
   ids[#ids + 1], outcomes[#outcomes + 1] = arg(), arg()
 end
+-- Nothing here changes what waits to be published, what is, or who is alive, before it is taken.
+local waits = redis.call('LLEN', READY)
+local published = waits > 0 and redis.call('ZCARD', PUBLISHED) or 0
+local processes = waits > 0 and live_processes() or 0
 -- Whoever takes one of these publishes more, where hardly enough is on its way.
-local has_more = is_short_of_published()
+local has_more = waits > 0 and published <= processes
 local holders = #ids > 0 and redis.call('HMGET', CLAIMS, unpack(ids))
 local found, done = {}, {}
 for i, id in ipairs(ids) do
@@ -46,20 +50,23 @@ end
 -- Those at the head of the queue, oldest first, until one is none of the listener's; no more than
 -- leaves as much for every other process.
 local function take()
-  local share = math.ceil(redis.call('LLEN', READY) / math.max(1, live_processes()))
+  local share = math.ceil(waits / math.max(1, processes))
   local heads = redis.call('LRANGE', READY, 0, math.min(wanted, share) - 1)
   local kept, claimed, known = kept_of(heads, BATCH_BYTES)
-  local count_taken, is_taken, size = 0, {}, 0
+  local taken, claims, is_taken, size = {}, {}, {}, 0
   for i, id in ipairs(heads) do
     if i > known or size > BATCH_BYTES or is_taken[id] or not is_free(id, kept[i], claimed[i]) then
       break
     end
-    count_taken, is_taken[id], size = i, true, size + #kept[i]
-    redis.call('HSET', CLAIMS, id, owner)
-    redis.call('HDEL', PARKED, id)
+    taken[i], is_taken[id], size = id, true, size + #kept[i]
+    claims[2 * i - 1], claims[2 * i] = id, owner
     found[#found + 1], found[#found + 2] = id, record_of(kept[i])
   end
-  redis.call('LTRIM', READY, count_taken, -1)
+  if #taken > 0 then
+    call_with('HSET', CLAIMS, claims)
+    call_with('HDEL', PARKED, taken)
+    redis.call('LTRIM', READY, #taken, -1)
+  end
 end
 
 if is_again then
@@ -71,8 +78,8 @@ if is_again then
       found[#found + 1], found[#found + 2] = claims[i], kept and record_of(kept) or ''
     end
   end
-elseif wanted > 0 and #done == #ids and processes_of(worker_of(owner)) > 0
-  and redis.call('LLEN', READY) > redis.call('ZCARD', PUBLISHED) then
+elseif wanted > 0 and #done == #ids and waits > published
+  and processes_of(worker_of(owner)) > 0 then
   if #done == 0 then
     begin_though_full()
   end
