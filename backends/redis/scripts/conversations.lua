@@ -52,12 +52,10 @@ local function count(what, by)
 end
 
 -- A command with any number of arguments, of which Lua can pass on some thousands at once.
-local function call_with(command, key, arguments, option)
+local function call_with(command, key, arguments)
   for first = 1, #arguments, 1000 do
     local last = math.min(first + 999, #arguments)
-    if option then
-      redis.call(command, key, option, unpack(arguments, first, last))
-    elseif key then
+    if key then
       redis.call(command, key, unpack(arguments, first, last))
     else
       redis.call(command, unpack(arguments, first, last))

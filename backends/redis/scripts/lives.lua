@@ -75,16 +75,17 @@ end
 local function index_threads(threads, ends)
   for _, index in ipairs({THREADS, LINKS}) do
     if #threads > 0 and redis.call('EXISTS', index) == 1 then
-      if ends then
-        local rows = {}
-        for i, id in ipairs(threads) do
-          rows[2 * i - 1], rows[2 * i] = integer(ends), id
-        end
-        call_with('ZADD', index, rows, 'XX')
-      else
-        call_with('ZREM', index, threads)
+      local rows = ends and {} or threads
+      for i, id in ipairs(ends and threads or {}) do
+        rows[2 * i - 1], rows[2 * i] = integer(ends), id
       end
-      changed[index] = true
+      for first = 1, #rows, 1000 do
+        local last = math.min(first + 999, #rows)
+        local found = ends and redis.call('ZADD', index, 'XX', 'CH', unpack(rows, first, last))
+          or redis.call('ZREM', index, unpack(rows, first, last))
+        -- Mostly none is in it, and then it needs no tidying.
+        changed[index] = changed[index] or found > 0 or nil
+      end
     end
   end
 end
