@@ -7,6 +7,7 @@ repeats a command by itself: an append whose answer was lost may have happened.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -115,15 +116,28 @@ def speaks_for_a_replica(exc: redis.ResponseError) -> bool:
     return is_replica or "UNBLOCKED" in str(exc)
 
 
-@contextmanager
-def translated(where: str) -> Iterator[None]:
+class translated:  # noqa: N801 - reads as what it does
     """Raise redis-py's errors as ours, naming *where*."""
-    try:
-        yield
-    except redis.RedisError as exc:
-        text = unquoted(str(exc))
-        # Nor may a traceback show as the cause what is cut off.
-        raise _translation_of(exc, text, where) from exc if text == str(exc) else None
+
+    __slots__ = ("_where",)
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(exc, redis.RedisError):
+            text = unquoted(str(exc))
+            # Nor may a traceback show as the cause what is cut off.
+            cause = exc if text == str(exc) else None
+            raise _translation_of(exc, text, self._where) from cause
 
 
 def _translation_of(exc: redis.RedisError, text: str, where: str) -> BackendError:
