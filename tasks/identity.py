@@ -17,6 +17,8 @@ class Notes:
 
     def __init__(self) -> None:
         self._made_by = os.getpid()
+        #: The process that wrote last, and its number of turns: none reads what only it can write.
+        self._writer, self._turns = 0, 0
         self._page = mmap.mmap(-1, _PLACES * _SIZE)
 
     @property
@@ -26,15 +28,15 @@ class Notes:
 
     def begin(self) -> None:
         """This process is about to claim something."""
-        self._write(self._turns_of(os.getpid()) | 1, "")
+        self._write(self._own_turns() | 1, "")
 
     def running(self, dispatch_id: str) -> None:
         """This process begins to run a dispatch; empty when it has ended."""
-        self._write(self._turns_of(os.getpid()), dispatch_id)
+        self._write(self._own_turns(), dispatch_id)
 
     def end(self) -> None:
         """This process has handed in, or given back, all that it had claimed."""
-        self._write(self._turns_of(os.getpid()) + 1 & ~1, "")
+        self._write(self._own_turns() + 1 & ~1, "")
 
     def of(self, pid: int) -> str:
         """What a process was running; empty if it told nothing."""
@@ -45,12 +47,19 @@ class Notes:
         turns = self._turns_of(pid)
         return None if turns % 2 or not turns else turns
 
+    def _own_turns(self) -> int:
+        if self._writer != os.getpid():
+            # A place may have been another's, and what was inherited is the parent's.
+            self._writer = os.getpid()
+            self._turns = self._turns_of(self._writer)
+        return self._turns
+
     def _turns_of(self, pid: int) -> int:
         """Odd from `begin` to `end`; 0 if it never began."""
         return self._read(pid)[0]
 
     def _write(self, turns: int, running: str) -> None:
-        pid = os.getpid()
+        pid, self._turns = self._writer, turns
         # All of one length, so that who reads meanwhile finds a number where it was.
         note = f"{pid} {turns:015d} {running}".encode()[: _SIZE - 1] + b"\n"
         start = pid % _PLACES * _SIZE

@@ -187,6 +187,9 @@ class Runtime:
     ) -> Outcome:
         call = station.call(envelope)
 
+        if call.timeout_s is None:
+            return self._run_call(call)
+
         def give_up(late: Outcome) -> None:
             self._give_up(dispatch_id, envelope, late, span)
 
@@ -195,7 +198,7 @@ class Runtime:
                 return self._run_call(call)
         except TimeLimitError:
             # It struck after the handler's last step.
-            return call.overran(call.timeout_s or 0.0)
+            return call.overran(call.timeout_s)
 
     def _run_call(self, call: Call) -> Outcome:
         try:
