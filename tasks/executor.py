@@ -54,7 +54,10 @@ class CeleryExecutor:
     @property
     def batch_sizes(self) -> Mapping[int, int]:
         """How many messages were sent, by how many dispatches each carried."""
-        return self._batch_sizes + Counter({1: self._sent_alone})
+        # Copied in one step: the publisher's thread goes on counting.
+        sizes = self._batch_sizes.copy()
+        sizes[1] += self._sent_alone
+        return sizes
 
     async def start(self) -> None:
         """Begin to publish."""
