@@ -1,5 +1,6 @@
 """Fixtures that every kind of test may use."""
 
+import signal
 from collections.abc import Iterator
 from uuid import uuid4
 
@@ -7,6 +8,12 @@ import pytest
 import redis
 
 from tests.servers import RedisServer, running_redis
+
+
+def pytest_configure() -> None:
+    """Take interrupts again: a shell's background job ignores them, as would all that it starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
