@@ -7,7 +7,7 @@ closed. So the end of a conversation is known, not guessed.
 """
 
 from collections.abc import Awaitable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -254,6 +254,27 @@ class Mailbox(Protocol):
 
     async def stop(self) -> int:
         """Stop serving; how many waiting messages are lost with it."""
+        ...
+
+
+class TaskMessage(NamedTuple):
+    """What carries one hop to the workers; opaque here."""
+
+    #: The key of the list that they take messages from, the oldest at its right end.
+    queue: str
+    message: bytes
+
+
+@runtime_checkable
+class Carrier(Protocol):
+    """Who can tell a ledger how to send a hop to the workers itself. Used from one event loop."""
+
+    def message_for(self, listener: str, dispatch_id: str) -> TaskMessage | None:
+        """What would carry a dispatch of *listener*; None where the ledger can't send it."""
+        ...
+
+    def was_sent(self, listener: str, dispatch_id: str) -> None:
+        """The ledger has sent it."""
         ...
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 
 from backends import create_backend
 from backends.codec import Codec
-from backends.mailbox import Effects, Ledger
+from backends.mailbox import Carrier, Effects, Ledger
 from backends.memory_mailbox import MemoryMailbox
 from backends.protocol import Backend
 from backends.redis.agreement import agree_on_keys
@@ -222,6 +222,8 @@ class Engine:
         if not isinstance(self.mailbox, RedisMailbox):
             raise ConfigError(f"executor {name!r} needs backend.type: redis")
         self.mailbox.on_publishable = executor.wake
+        if isinstance(executor, Carrier):
+            self.mailbox.express.carrier = executor
         return self.mailbox
 
     def _gates_of(

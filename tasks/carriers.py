@@ -14,7 +14,9 @@ import msgspec
 from celery import Celery, signals
 
 from backends.errors import BackendRefusingError
+from backends.mailbox import TaskMessage
 from backends.redis.caller import Caller
+from backends.redis.connection import connect, disconnect, is_same_account
 from backends.redis.ledger import Batch, ids_in
 from pipeline.organism import Organism
 from tasks.broker import TIMEOUT_S, hard_limit_s
@@ -44,14 +46,27 @@ class Carriers:
         self._is_redis = connection.transport.driver_type == "redis"
         self._patterns: dict[str, _Pattern] = {}
         self._caller: Caller | None = None
+        #: The list that is the queue, where the ledger's own connections reach it as well.
+        self._shared_queue: str | None = None
 
     def send(self, batches: Sequence[Batch]) -> None:
         """Publish them, in order; where that fails some may have been."""
-        if self._is_redis and not any(each.receivers for each in _SIGNALS):
+        if self._is_redis and not _is_anybody_told():
             self._push(batches)
         else:
             for batch in batches:
                 self._publish(_task_id(batch), batch.listener, batch.ids)
+
+    def message_for(self, listener: str, dispatch_id: str) -> TaskMessage | None:
+        """What carries one dispatch, for whoever can put it into the queue by itself.
+
+        None where that is not the ledger's Redis, where somebody wants to be told, and until
+        *listener*'s first message has been sent. Safe from any thread.
+        """
+        queue, pattern = self._shared_queue, self._patterns.get(listener)
+        if queue is None or pattern is None or _is_anybody_told():
+            return None
+        return TaskMessage(queue, pattern.filled(dispatch_id, dispatch_id))
 
     def close(self) -> None:
         """Let go of what was opened here."""
@@ -77,7 +92,10 @@ class Carriers:
         """All in one command: there is one queue."""
         if self._caller is None:
             # Kombu's own client, for all that the broker's URL and options say.
-            self._caller = Caller(self._producer.channel.client)
+            client = self._producer.channel.client
+            self._caller = Caller(client)
+            if self._is_ledgers(client):
+                self._shared_queue = self._key()
         for batch in batches:
             if batch.listener not in self._patterns:
                 with _caught(self._producer.channel) as caught:
@@ -91,6 +109,13 @@ class Carriers:
             # Kombu's channel was given a way where memory is full.
             for batch in batches:
                 self._publish(_task_id(batch), batch.listener, batch.ids)
+
+    def _is_ledgers(self, client: Any) -> bool:
+        ledgers = connect(self._organism.backend.redis_url)
+        try:
+            return is_same_account(client, ledgers)
+        finally:
+            disconnect(ledgers)
 
     def _key(self) -> str:
         channel = self._producer.channel
@@ -123,6 +148,10 @@ class _Pattern(NamedTuple):
                 | {"correlation_id": task_id, "delivery_tag": str(uuid4())},
             }
         )
+
+
+def _is_anybody_told() -> bool:
+    return any(each.receivers for each in _SIGNALS)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from backends.codec import Codec
-from backends.mailbox import Envelope
+from backends.mailbox import Envelope, TaskMessage
 from backends.redis.ledger import LedgerClient
 from backends.redis.records import Dispatch
 from pipeline.errors import ConfigError, PipelineError
@@ -48,11 +48,16 @@ class CeleryExecutor:
         self._stations: dict[str, Station] = {}
         self._spans = spans
         self._batch_sizes: Counter[int] = Counter()
+        #: How many the ledger has sent, each by itself.
+        self._sent_alone = 0
 
     @property
     def batch_sizes(self) -> Mapping[int, int]:
         """How many messages were sent, by how many dispatches each carried."""
-        return self._batch_sizes
+        # Copied in one step: the publisher's thread goes on counting.
+        sizes = self._batch_sizes.copy()
+        sizes[1] += self._sent_alone
+        return sizes
 
     async def start(self) -> None:
         """Begin to publish."""
@@ -69,6 +74,17 @@ class CeleryExecutor:
         """There may be dispatches to publish. Safe from any thread."""
         if self._publisher is not None:
             self._publisher.wake()
+
+    def message_for(self, listener: str, dispatch_id: str) -> TaskMessage | None:
+        """What carries a dispatch, where the ledger's Redis is the broker as well."""
+        publisher = self._publisher
+        return None if publisher is None else publisher.message_for(listener, dispatch_id)
+
+    def was_sent(self, listener: str, dispatch_id: str) -> None:
+        """The ledger has sent it."""
+        self._sent_alone += 1
+        if self._publisher is not None:
+            self._publisher.tell_of(listener, dispatch_id)
 
     def observe(self, listener: str, duration_s: float) -> None:
         """A handler ran for so long."""

@@ -12,6 +12,7 @@ from kombu.exceptions import OperationalError
 
 from backends.contact import pause_s
 from backends.errors import BackendError, BackendUnavailableError
+from backends.mailbox import TaskMessage
 from backends.redis.ledger import Batch, LedgerClient, ids_in
 from backends.redis.records import Dispatch
 from pipeline.organism import Organism
@@ -72,9 +73,9 @@ class Publisher:
         self._is_in_doubt = False
         self._sizes = sizes
         #: What monitors have not been told, and when they last were.
-        self._untold: list[Fields] = []
+        self._untold: deque[Fields] = deque()
         self._told_at = 0.0
-        self._wakeup = Event()
+        self._wakeup, self._is_wanted = Event(), False
         self._thread: Thread | None = None
 
     def start(self) -> None:
@@ -92,7 +93,20 @@ class Publisher:
 
     def wake(self) -> None:
         """There may be dispatches to publish. Safe from any thread."""
+        self._is_wanted = True
         if not self._wakeup.is_set():
+            self._wakeup.set()
+
+    def message_for(self, listener: str, dispatch_id: str) -> TaskMessage | None:
+        """What carries a dispatch; None where it must be published here. Safe from any thread."""
+        carriers = self._carriers
+        return None if carriers is None else carriers.message_for(listener, dispatch_id)
+
+    def tell_of(self, listener: str, dispatch_id: str) -> None:
+        """Have monitors told of a dispatch that was not sent from here. Safe from any thread."""
+        name = task_name(self._organism, listener)
+        self._untold.append(sent_event(dispatch_id, name, self._queue))
+        if len(self._untold) == 1:
             self._wakeup.set()
 
     def record(
@@ -139,14 +153,18 @@ class Publisher:
 
     def _wait(self) -> None:
         """Until there is something to publish; monitors are told meanwhile."""
-        while self._untold:
-            is_enough = len(self._untold) >= MOST_GATHERED
-            left_s = 0.0 if is_enough else self._told_at + GATHERING_S - time.monotonic()
-            if left_s > 0 and self._wakeup.wait(left_s):
-                break
-            self._tell()
-        self._wakeup.wait()
-        self._wakeup.clear()
+        while not self._is_wanted:
+            left_s = None
+            if self._untold:
+                is_enough = len(self._untold) >= MOST_GATHERED
+                left_s = 0.0 if is_enough else self._told_at + GATHERING_S - time.monotonic()
+            if left_s is not None and left_s <= 0:
+                self._tell()
+                continue
+            self._wakeup.wait(left_s)
+            # Before it is looked at what for: who wakes us says that first.
+            self._wakeup.clear()
+        self._is_wanted = False
 
     def _publish_all(self) -> bool:
         """Publish while there is room; false if the broker would not take it."""
@@ -191,7 +209,8 @@ class Publisher:
     def _tell(self) -> None:
         """Tell monitors what was sent: afterwards, as Celery does it, and not each by itself."""
         started = time.monotonic()
-        events, self._untold, self._told_at = self._untold, [], started
+        events = [self._untold.popleft() for _ in range(len(self._untold))]
+        self._told_at = started
         try:
             if events and self._events is not None:
                 self._events.write(events)

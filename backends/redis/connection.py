@@ -108,6 +108,11 @@ def describe(client: AnyRedis) -> str:
     return f"redis at {_place(client)}"
 
 
+def is_same_account(one: AnyRedis, other: AnyRedis) -> bool:
+    """Whether both are of one server, by the same name, of one database and one user."""
+    return describe(one) == describe(other) and _account(one) == _account(other)
+
+
 def speaks_for_a_replica(exc: redis.ResponseError) -> bool:
     """True where another server is the primary by now: the connection leads to the wrong one."""
     refusal = refusal_in(exc)
@@ -224,6 +229,11 @@ def _place(client: AnyRedis) -> str:
     if "path" in options:
         return str(options["path"])
     return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+
+
+def _account(client: AnyRedis) -> tuple[int, str]:
+    options: Any = client.connection_pool.connection_kwargs
+    return int(options.get("db") or 0), options.get("username") or ""
 
 
 def _reason(exc: ValueError) -> str:

@@ -20,15 +20,7 @@ from backends.cancelling import cancel_all
 from backends.codec import Codec
 from backends.contact import contact_with
 from backends.errors import BackendClosedError, BackendError, BufferFullError, CodecError
-from backends.mailbox import (
-    Effects,
-    Envelope,
-    Gathering,
-    Opened,
-    Opening,
-    Settlement,
-    Work,
-)
+from backends.mailbox import Effects, Envelope, Gathering, Opened, Opening, Settlement, Work
 from backends.protocol import BackendConfig
 from backends.redis.arguments import (
     dispatch_arguments,
@@ -38,17 +30,14 @@ from backends.redis.arguments import (
 )
 from backends.redis.caretaker import Backlog, Caretaker
 from backends.redis.connection import connect_async, describe, disconnect_async
+from backends.redis.express import Express, Passage
 from backends.redis.holding import Holding
 from backends.redis.inbox import Inbox
 from backends.redis.keys import escape, unescape
 from backends.redis.news import News
 from backends.redis.pipeliner import Pipeliner
 from backends.redis.records import Records
-from backends.redis.streams import (
-    MAX_QUARANTINED,
-    MAX_QUARANTINED_BYTES,
-    message_of,
-)
+from backends.redis.streams import MAX_QUARANTINED, MAX_QUARANTINED_BYTES, message_of
 from backends.terms import Terms
 
 log = logging.getLogger(__name__)
@@ -108,6 +97,8 @@ class RedisMailbox:
             on_waiting=self._set_waiting,
             replicas=config.redis_replicas,
         )
+        #: Sends what comes alone, if it has a carrier.
+        self.express = Express(self._scripts)
         stream = f"{config.redis_prefix}s:{self.pump}"
         self._news = News(self._client, stream, self._scripts, self._records, self._contact)
         self._news.must_be_safe = config.redis_replicas > 0
@@ -185,7 +176,9 @@ class RedisMailbox:
         self._unreplied[number] = None
         opened = None
         try:
-            opened = self._opened(opening, await self._send_opening(opening, number))
+            reply = self._send_opening(opening, number)
+            passage = self.express.offer(opening.envelopes, self.fingerprints)
+            opened = self._opened(opening, await reply, passage)
         finally:
             del self._unreplied[number]
             self._entering -= 1
@@ -202,7 +195,7 @@ class RedisMailbox:
         replied = next(iter(self._unreplied))
         return self._scripts.run(command, self.pump, number, replied, *arguments)
 
-    def _opened(self, opening: Opening, reply: list[Any]) -> Opened:
+    def _opened(self, opening: Opening, reply: list[Any], passage: Passage | None) -> Opened:
         first = opening.envelopes[0]
         status, *rest = reply
         if status == b"slots":
@@ -218,7 +211,8 @@ class RedisMailbox:
                 is_closed=bool(is_closed),
                 answer=answer,
             )
-        self._wake_for(opening.envelopes)
+        if not self.express.has_left(passage):
+            self._wake_for(opening.envelopes)
         return Opened(first.conversation, first.scope, is_new=bool(rest[0]))
 
     async def take(self, limit: int) -> list[Work]:
@@ -249,10 +243,14 @@ class RedisMailbox:
         )
         entry = self._held.take(key)
         reply = self._scripts.run("settle", self.pump, entry, *arguments)
-        effects_of = partial(self._settled, settlement, entry)
+        sent = () if settlement.scatters else settlement.sends
+        passage = self.express.offer(sent, self.fingerprints)
+        effects_of = partial(self._settled, settlement, entry, passage)
         return _Settling(reply, effects_of, partial(self._held.give_back, key, entry))
 
-    def _settled(self, settlement: Settlement, entry: bytes, reply: list[Any]) -> Effects:
+    def _settled(
+        self, settlement: Settlement, entry: bytes, passage: Passage | None, reply: list[Any]
+    ) -> Effects:
         status, *rest = reply
         if status == b"slots":
             raise self._full(rest[0])
@@ -264,7 +262,8 @@ class RedisMailbox:
             )
             self._news.doubt(settlement)
             return Effects([], [], [])
-        self._wake_for(settlement.sends)
+        if not self.express.has_left(passage):
+            self._wake_for(settlement.sends)
         for scatter in settlement.scatters:
             self._wake_for(scatter.members[:1])
         effects = self._news.effects(rest[1:])

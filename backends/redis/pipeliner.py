@@ -103,6 +103,11 @@ class Pipeliner:
             self._wakeup.set()
         return reply
 
+    @property
+    def is_next_alone(self) -> bool:
+        """Whether one command is to be sent, and none is on its way."""
+        return len(self._queue) == 1
+
     async def stop(self) -> None:
         """Serve no more; what was not sent fails."""
         server, self._server = self._server, None

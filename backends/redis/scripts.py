@@ -7,7 +7,17 @@ from importlib.resources import files
 #: Scripts on threads alone, which any `SharedBackend` has.
 OF_THREADS = ("write", "link", "refresh", "delete", "clear", "list", "count", "unfold")
 #: What the mailbox does, as commands that travel together in one script, `turn`.
-COMMANDS = ("begin", "open", "settle", "gathered", "recall", "defer", "drop", "dispatch")
+COMMANDS = (
+    "begin",
+    "open",
+    "settle",
+    "express",
+    "gathered",
+    "recall",
+    "defer",
+    "drop",
+    "dispatch",
+)
 #: Scripts on conversations.
 OF_CONVERSATIONS = ("turn", "replay")
 #: Scripts on dispatches, workers and pumps: the ledger.
@@ -30,13 +40,14 @@ OF_WATCHERS = ("gauge",)
 _THREADS = ("threads", "folded")
 _BUFFERS = (*_THREADS, "buffers")
 _CONVERSATIONS = (*_THREADS, "conversations", "fields", "messages", "scopes", "lives")
+_LEDGER = ("living", "ledger")
 _PARTS = {
     **dict.fromkeys(OF_THREADS, _BUFFERS),
-    **dict.fromkeys((*OF_LEDGER, *OF_WATCHERS), (*_THREADS, "conversations", "ledger")),
+    **dict.fromkeys((*OF_LEDGER, *OF_WATCHERS), (*_THREADS, "conversations", *_LEDGER)),
     "write": ("quick", *_BUFFERS),
-    "turn": (*_CONVERSATIONS, "commands", *COMMANDS),
+    "turn": (*_CONVERSATIONS, "living", "commands", *COMMANDS),
     "replay": _CONVERSATIONS,
-    "record": (*_THREADS, "conversations", "fields", "messages", "ledger"),
+    "record": (*_THREADS, "conversations", "fields", "messages", *_LEDGER),
 }
 
 

@@ -116,3 +116,21 @@ async def test_the_answer_to_a_dispatch_may_be_lost(
             assert await asyncio.to_thread(eventually, lambda: proxy.has_lost)
     counts = redis_client.hgetall(f"{organism.backend.redis_prefix}l:counts")
     assert counts[b"dispatched"] == counts[b"completed"] == b"1"
+
+
+@pytest.mark.timeout(60)
+async def test_the_answer_to_what_leaves_at_once_may_be_lost(
+    organism_file: Path, proxy: Proxy, redis_client: redis.Redis
+) -> None:
+    """The message is on its way then, and comes in once all the same."""
+    organism = load_organism(organism_file)
+    with running_worker(organism_file):
+        async with StreamPump(organism) as pump:
+            # The first is published as ever, and tells how.
+            await pump.request("crunch", Ask(1), timeout_s=30)
+            proxy.lose_answer_to(b"\r\nexpress\r\n")
+            told = await pump.request("crunch", Ask(7), timeout_s=30)
+            assert told.number == 14
+            assert await asyncio.to_thread(eventually, lambda: proxy.has_lost)
+    counts = redis_client.hgetall(f"{organism.backend.redis_prefix}l:counts")
+    assert counts[b"accepted"] == counts[b"dispatched"] == counts[b"completed"] == b"2"

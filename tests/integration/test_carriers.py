@@ -16,6 +16,7 @@ from pipeline.organism_file import load_organism
 from tasks.application import create_app
 from tasks.carriers import Carriers
 from tests.integration.conftest import WriteOrganism, listener
+from tests.servers import RedisServer
 
 BATCHES = [Batch("work", "one"), Batch("slow", "a~2 ü"), Batch("work", 'quo"te back\\slash')]
 
@@ -96,3 +97,51 @@ def test_each_message_has_a_tag_of_its_own(
     carriers.send([BATCHES[0]] * 3)
     tags = {each["properties"]["delivery_tag"] for each in queued(redis_client, redis_prefix)}
     assert len(tags) == 3
+
+
+def test_what_the_ledger_sends_is_the_same(
+    carriers: Carriers, redis_client: redis.Redis, redis_prefix: str
+) -> None:
+    """Made when a listener's first message has been sent, for the list that is the queue."""
+    assert carriers.message_for("work", "one") is None
+    carriers.send([Batch("work", "one")])
+    (sent,) = queued(redis_client, redis_prefix)
+    assert carriers.message_for("slow", "one") is None
+    message = carriers.message_for("work", "one")
+    assert message is not None
+    redis_client.lpush(*message)
+    (made,) = queued(redis_client, redis_prefix)
+    assert made["headers"]["id"] == made["properties"]["correlation_id"] == "one"
+    assert without_ids(made) == without_ids(sent)
+
+
+def test_who_listens_is_told_of_each(carriers: Carriers) -> None:
+    """So the ledger sends none meanwhile."""
+    carriers.send([Batch("work", "one")])
+
+    def listen(**_: Any) -> None:
+        """Want to know."""
+
+    signals.task_sent.connect(listen)
+    try:
+        assert carriers.message_for("work", "two") is None
+    finally:
+        signals.task_sent.disconnect(listen)
+    assert carriers.message_for("work", "two") is not None
+
+
+def test_in_another_database_the_ledger_sends_nothing(
+    write: WriteOrganism, redis_server: RedisServer, redis_prefix: str
+) -> None:
+    """Nor by another server, or as another user: it could not reach the queue, or might not."""
+    url = redis_server.url.replace("/0", "/1")
+    organism = load_organism(write(celery={"broker_url": url}))
+    app = create_app(organism)
+    with app.connection_for_write() as connection, redis.Redis.from_url(url) as client:
+        carriers = Carriers(app, organism, connection)
+        carriers.send([Batch("work", "one")])
+        assert len(queued(client, redis_prefix)) == 1
+        assert carriers.message_for("work", "two") is None
+        carriers.close()
+        for key in client.scan_iter(match=f"celery.{redis_prefix}*", count=1000):
+            client.delete(key)

@@ -1,47 +1,20 @@
--- What the ledger's scripts share, after conversations.lua. A dispatch is recorded (its id in
+-- What the ledger's scripts share, after living.lua. A dispatch is recorded (its id in
 -- `l:ready`), published (in `l:published`), claimed (in `l:claims`, by worker and process) or gone;
 -- its listener, a line feed and its record are in `l:dispatches` until then. What is published
 -- travels in batches: ids of one listener, joined by spaces, are one member of `l:published`.
 local CLAIMS = prefix .. 'l:claims'
-local PUBLISHED, PARKED = prefix .. 'l:published', prefix .. 'l:parked'
+local PARKED = prefix .. 'l:parked'
 local DEATHS, MARK = prefix .. 'l:deaths', prefix .. 'l:mark'
 local STREAMS = prefix .. 'l:streams'
-local ALIVE, SERVICE = prefix .. 'i:alive', prefix .. 'l:service'
+local SERVICE = prefix .. 'l:service'
 -- Leases outlive their owners by this much, so that somebody is left to notice.
 local LEASES_KEPT = 60
-
-local function worker_key(worker)
-  return prefix .. 'w:' .. worker
-end
 
 -- Wakes one pump, if there is anything to publish.
 local function nudge()
   if redis.call('LLEN', READY) > 0 then
     deliver('w', '')
   end
-end
-
-local function live_workers()
-  local found = {}
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', ALIVE, '(' .. integer(now), '+inf')) do
-    if string.sub(member, 1, 2) == 'w:' then
-      found[#found + 1] = string.sub(member, 3)
-    end
-  end
-  return found
-end
-
--- Those of its processes that take work; none once it is about to stop.
-local function processes_of(worker)
-  return tonumber(redis.call('HGET', worker_key(worker), 'p')) or 0
-end
-
-local function live_processes()
-  local found = 0
-  for _, worker in ipairs(live_workers()) do
-    found = found + processes_of(worker)
-  end
-  return found
 end
 
 -- A table that was packed; nothing where somebody else wrote what can't be read, for one record
