@@ -181,7 +181,10 @@ def _look_at(image: Image, stage: Stage) -> None:
 
 def _work_with(image: Image, url: str) -> None:
     given = {"BACKEND": "redis", "REDIS_URL": url, "PUMP_SIGNING_KEY": "a key", "WORKERS": "2"}
-    worker = composed()["services"]["worker"]["command"]
+    # The network is this machine's, and the port may be somebody's: a pump's as a unit, say.
+    metrics = str(free_port())
+    command = composed()["services"]["worker"]["command"]
+    worker = [word.replace("9460", metrics) for word in command]
     with image.running(given=given) as pumps, image.running(*worker, given=given) as works:
         for each in (pumps, works):
             assert eventually(partial(_is_alive, each), timeout_s=LONG_S), each.log

@@ -15,6 +15,7 @@ DASHBOARD = DEPLOY / "grafana" / "dashboards" / "celery-pump.json"
 RUNBOOK = ROOT / "docs" / "runbook"
 SCALED_OBJECT = KUBERNETES / "keda" / "scaledobject.yaml"
 _NAME = re.compile(r"\b(?:celery_pump|process)_\w+")
+_SELECTOR = re.compile(_NAME.pattern + r"(?:\{[^}]*\})?")
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ def expressions() -> Iterator[str]:
     for variable in dashboard()["templating"]["list"]:
         yield variable.get("definition", "")
     yield scaling_query()
+
+
+def selectors(expression: str) -> set[str]:
+    """Every metric of an expression with the labels it must have, and nothing done to it."""
+    return set(_SELECTOR.findall(expression))
 
 
 def asked_names() -> set[str]:

@@ -22,7 +22,14 @@ import yaml
 
 from tests.acceptance.fleets import pump, write_sums
 from tests.deploy.files import need
-from tests.deploy.monitoring import PROMETHEUS, alerts, dashboard, panels, scaling_query
+from tests.deploy.monitoring import (
+    PROMETHEUS,
+    alerts,
+    dashboard,
+    panels,
+    scaling_query,
+    selectors,
+)
 from tests.scraping import Scraped, scraped
 from tests.servers import free_port, running_redis
 from tests.waiting import eventually
@@ -132,12 +139,15 @@ def test_every_panel_rule_and_query_has_an_answer(tmp_path: Path) -> None:
         ):
             assert eventually(lambda: len(server.query("up == 1")) == 2, timeout_s=LONG_S)
             _has_answers(server, folder)
+            _scales(server, folder)
             _sees_its_end(server, folder, works)
 
 
 def _has_answers(server: Server, folder: Path) -> None:
     asked = {_filled(expression) for _, expression in panels() if expression not in QUIET}
-    asked.add(scaling_query().replace("stdlib-audit", "test"))
+    asked.add(_scaling())
+    # An alert is silent while all is well; what it looks at is there all the same.
+    asked |= {each for alert in alerts() for each in selectors(alert.expression)}
     missing = set(asked)
     for _ in range(5):
         _work(folder)
@@ -168,12 +178,44 @@ def _answered(server: Server, missing: set[str]) -> bool:
     return not missing
 
 
+def _scaling() -> str:
+    return scaling_query().replace("stdlib-audit", "test")
+
+
+def _says(server: Server, expression: str, value: int) -> bool:
+    """True once it has this value, and no other row beside it."""
+    return eventually(
+        lambda: [row["value"][1] for row in server.query(expression)] == [str(value)],
+        timeout_s=LONG_S,
+    )
+
+
+def _gate(folder: Path, *numbers: int) -> None:
+    """Runs that go on until there is a file `gate`."""
+    for n in numbers:
+        payload = json.dumps({"n": n})
+        pump(folder, "send", "organism.yaml", "gate", payload, "--no-wait")
+
+
+def _scales(server: Server, folder: Path) -> None:
+    """What KEDA asks: what runs and what waits in one number, and none at rest."""
+    assert _says(server, _scaling(), 0)
+    _gate(folder, 1)
+    assert eventually((folder / "begun.1").exists, timeout_s=LONG_S)
+    assert _says(server, _scaling(), 1)
+    _gate(folder, 2, 3)
+    assert _says(server, _scaling(), 3)
+    # The worker has one process: one runs, and the others have not begun.
+    assert len(list(folder.glob("begun.*"))) == 1
+    (folder / "gate").touch()
+    assert _says(server, _scaling(), 0)
+    (folder / "gate").unlink()
+
+
 def _sees_its_end(server: Server, folder: Path, worker: Scraped) -> None:
     assert "CeleryPumpNoWorker" not in server.firing()
-    pump(folder, "send", "organism.yaml", "gate", '{"n":1}', "--no-wait")
-    pump(folder, "send", "organism.yaml", "gate", '{"n":2}', "--no-wait")
-    scale = scaling_query().replace("stdlib-audit", "test")
-    assert eventually(lambda: [row["value"][1] for row in server.query(scale)] == ["2"])
+    _gate(folder, 4, 5)
+    assert _says(server, _scaling(), 2)
     worker.command.process.send_signal(signal.SIGKILL)
     expected = {"CeleryPumpNoWorker", "CeleryPumpDeadLetters", "CeleryPumpHandlerFailures"}
     assert eventually(lambda: expected <= server.firing(), timeout_s=LONG_S), server.firing()
