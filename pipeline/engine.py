@@ -223,7 +223,7 @@ class Engine:
             raise ConfigError(f"executor {name!r} needs backend.type: redis")
         self.mailbox.on_publishable = executor.wake
         if isinstance(executor, Carrier):
-            self.mailbox.express.carrier = executor
+            self.mailbox.lone_publisher.carrier = executor
         return self.mailbox
 
     def _gates_of(

@@ -30,10 +30,10 @@ from backends.redis.arguments import (
 )
 from backends.redis.caretaker import Backlog, Caretaker
 from backends.redis.connection import connect_async, describe, disconnect_async
-from backends.redis.express import Express, Passage
 from backends.redis.holding import Holding
 from backends.redis.inbox import Inbox
 from backends.redis.keys import escape, unescape
+from backends.redis.lone_publisher import LonePublication, LonePublisher
 from backends.redis.news import News
 from backends.redis.pipeliner import Pipeliner
 from backends.redis.records import Records
@@ -98,7 +98,7 @@ class RedisMailbox:
             replicas=config.redis_replicas,
         )
         #: Sends what comes alone, if it has a carrier.
-        self.express = Express(self._scripts)
+        self.lone_publisher = LonePublisher(self._scripts)
         stream = f"{config.redis_prefix}s:{self.pump}"
         self._news = News(self._client, stream, self._scripts, self._records, self._contact)
         self._news.must_be_safe = config.redis_replicas > 0
@@ -177,8 +177,8 @@ class RedisMailbox:
         opened = None
         try:
             reply = self._send_opening(opening, number)
-            passage = self.express.offer(opening.envelopes, self.fingerprints)
-            opened = self._opened(opening, await reply, passage)
+            publication = self.lone_publisher.publish(opening.envelopes, self.fingerprints)
+            opened = self._opened(opening, await reply, publication)
         finally:
             del self._unreplied[number]
             self._entering -= 1
@@ -195,7 +195,9 @@ class RedisMailbox:
         replied = next(iter(self._unreplied))
         return self._scripts.run(command, self.pump, number, replied, *arguments)
 
-    def _opened(self, opening: Opening, reply: list[Any], passage: Passage | None) -> Opened:
+    def _opened(
+        self, opening: Opening, reply: list[Any], publication: LonePublication | None
+    ) -> Opened:
         first = opening.envelopes[0]
         status, *rest = reply
         if status == b"slots":
@@ -211,7 +213,7 @@ class RedisMailbox:
                 is_closed=bool(is_closed),
                 answer=answer,
             )
-        if not self.express.has_left(passage):
+        if not self.lone_publisher.was_published(publication):
             self._wake_for(opening.envelopes)
         return Opened(first.conversation, first.scope, is_new=bool(rest[0]))
 
@@ -244,12 +246,16 @@ class RedisMailbox:
         entry = self._held.take(key)
         reply = self._scripts.run("settle", self.pump, entry, *arguments)
         sent = () if settlement.scatters else settlement.sends
-        passage = self.express.offer(sent, self.fingerprints)
-        effects_of = partial(self._settled, settlement, entry, passage)
+        publication = self.lone_publisher.publish(sent, self.fingerprints)
+        effects_of = partial(self._settled, settlement, entry, publication)
         return _Settling(reply, effects_of, partial(self._held.give_back, key, entry))
 
     def _settled(
-        self, settlement: Settlement, entry: bytes, passage: Passage | None, reply: list[Any]
+        self,
+        settlement: Settlement,
+        entry: bytes,
+        publication: LonePublication | None,
+        reply: list[Any],
     ) -> Effects:
         status, *rest = reply
         if status == b"slots":
@@ -262,7 +268,7 @@ class RedisMailbox:
             )
             self._news.doubt(settlement)
             return Effects([], [], [])
-        if not self.express.has_left(passage):
+        if not self.lone_publisher.was_published(publication):
             self._wake_for(settlement.sends)
         for scatter in settlement.scatters:
             self._wake_for(scatter.members[:1])

@@ -11,7 +11,7 @@ COMMANDS = (
     "begin",
     "open",
     "settle",
-    "express",
+    "publish_alone",
     "gathered",
     "recall",
     "defer",

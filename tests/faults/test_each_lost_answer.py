@@ -128,7 +128,7 @@ async def test_the_answer_to_what_leaves_at_once_may_be_lost(
         async with StreamPump(organism) as pump:
             # The first is published as ever, and tells how.
             await pump.request("crunch", Ask(1), timeout_s=30)
-            proxy.lose_answer_to(b"\r\nexpress\r\n")
+            proxy.lose_answer_to(b"\r\npublish_alone\r\n")
             told = await pump.request("crunch", Ask(7), timeout_s=30)
             assert told.number == 14
             assert await asyncio.to_thread(eventually, lambda: proxy.has_lost)

@@ -14,7 +14,7 @@ from backends.redis.keys import escape
 from backends.redis.pipeliner import Pipeliner
 
 
-class Passage(NamedTuple):
+class LonePublication(NamedTuple):
     """A dispatch that may leave with the command that records it."""
 
     listener: str
@@ -22,14 +22,14 @@ class Passage(NamedTuple):
     reply: "asyncio.Future[Any]"
 
     @property
-    def is_over(self) -> bool:
+    def is_published(self) -> bool:
         """Whether it has left."""
         reply = self.reply
         is_told = reply.done() and not reply.cancelled() and reply.exception() is None
         return is_told and reply.result() == 1
 
 
-class Express:
+class LonePublisher:
     """Used from a mailbox's event loop.
 
     Args:
@@ -41,7 +41,7 @@ class Express:
         self.carrier: Carrier | None = None
         self._scripts = scripts
 
-    def offer(self, sent: Sequence[Envelope], dispatched: Fingerprints) -> Passage | None:
+    def publish(self, sent: Sequence[Envelope], dispatched: Fingerprints) -> LonePublication | None:
         """Have it leave if the command just given records it alone; Redis decides.
 
         Args:
@@ -59,13 +59,13 @@ class Express:
         message = carrier.message_for(listener, dispatch_id)
         if message is None:
             return None
-        reply = self._scripts.run("express", escape(dispatch_id), *message)
-        return Passage(listener, dispatch_id, reply)
+        reply = self._scripts.run("publish_alone", escape(dispatch_id), *message)
+        return LonePublication(listener, dispatch_id, reply)
 
-    def has_left(self, passage: Passage | None) -> bool:
+    def was_published(self, publication: LonePublication | None) -> bool:
         """Whether nothing is left to publish, once the command is replied to; tells its carrier."""
-        if passage is None or not passage.is_over:
+        if publication is None or not publication.is_published:
             return False
         if self.carrier is not None:
-            self.carrier.was_sent(passage.listener, passage.dispatch_id)
+            self.carrier.was_sent(publication.listener, publication.dispatch_id)
         return True

@@ -1,7 +1,7 @@
 -- Publishes what this turn has recorded, if it is one dispatch, nothing waits before it and fewer
 -- messages are unclaimed than processes live. ARGV: dispatch id, the list that workers take from,
 -- the message. Returns 1, or 0 where that is left to the publisher.
-function commands.express()
+function commands.publish_alone()
   local id, list, message = arg(), arg(), arg()
   if #recorded ~= 1 or recorded[1] ~= id or redis.call('LLEN', READY) > 0 then
     return 0

@@ -44,7 +44,7 @@ class Scene:
     def __init__(self, mailbox: RedisMailbox, client: Any, prefix: str) -> None:
         self.mailbox, self._client, self._prefix = mailbox, client, prefix
         self.carrier = Alone(f"celery.{prefix}cpu")
-        mailbox.express.carrier = self.carrier
+        mailbox.lone_publisher.carrier = self.carrier
         mailbox.on_publishable = self.carrier.wake
         mailbox.fingerprints["to"] = "fingerprint"
 
