@@ -23,6 +23,7 @@ from backends.mailbox import (
     Settlement,
 )
 from pipeline.announcer import Announcer, fields
+from pipeline.deaths import endings_in
 from pipeline.messages import ErrorCode, ErrorMessage
 from pipeline.roster import name_of
 from pipeline.routing import HopRefusedError, Router
@@ -255,7 +256,8 @@ def outcome_of(returned: Returned, station: Station) -> Outcome:
             return call.failed(ErrorCode.UNDELIVERABLE, str(exc), is_retryable=False)
     name = station.listener.name
     if returned.reason == "killed":
-        text = f"{name} killed its worker {len(returned.history)} times"
+        history = returned.history
+        text = f"{name} killed its worker {len(history)} times{endings_in(history)}"
     else:
         text = f"no live worker runs {name} as this organism declares it"
     return call.failed(ErrorCode.WORKER_LOST, text, is_retryable=False)

@@ -73,11 +73,12 @@ def hop_of(envelope: Envelope, codec: Codec, outcome: Outcome) -> Hop:
     )
 
 
-def place() -> str:
-    """The host and this process, as a hop names where it ran."""
-    return f"{_host()}:{os.getpid()}"
+def place(pid: int | None = None) -> str:
+    """The host and a process of it, by default this one, as a hop names where it ran."""
+    return f"{host()}:{os.getpid() if pid is None else pid}"
 
 
 @cache
-def _host() -> str:
+def host() -> str:
+    """The name of this machine."""
     return socket.gethostname()

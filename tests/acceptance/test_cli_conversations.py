@@ -318,7 +318,9 @@ class TestDeadLetters:
         shown = fleet.asked("dead-letters", "show", name)
         assert shown["from"] == "through"
         assert len(shown["history"]) == 3
-        assert shown["reason"] == "deadly killed its worker 3 times"
+        assert shown["reason"] == "deadly killed its worker 3 times (SIGKILL)"
+        assert {each["ending"] for each in shown["history"]} == {"SIGKILL"}
+        assert all(re.fullmatch(r"[^/ ]+:\d+", each["process"]) for each in shown["history"])
         assert "payload" not in shown
         plain = fleet.pump("dead-letters", "show", name).stdout
         assert "bytes; --payload shows it" in plain

@@ -122,7 +122,7 @@ class TestWhatItTells:
         letter, other = letter_of(scene, first), letter_of(scene, second)
         (facts,) = (e for e in scene.console.get("letters")["rows"] if e["id"] == letter)
         assert (facts["listener"], facts["code"]) == ("deadly", "worker_lost")
-        assert facts["why"] == "Its handler killed its worker once."
+        assert facts["why"] == "Its handler killed its worker once (SIGKILL)."
         assert len(facts["history"]) == 1
         (scene.folder / "mended").touch()
         try:
