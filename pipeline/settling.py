@@ -27,7 +27,7 @@ from pipeline.deaths import endings_in
 from pipeline.messages import ErrorCode, ErrorMessage
 from pipeline.roster import name_of
 from pipeline.routing import HopRefusedError, Router
-from pipeline.station import Station, hop_of
+from pipeline.station import Station, hop_of, lost_hop_of
 from pipeline.worker import Completed, Outcome
 
 if TYPE_CHECKING:
@@ -203,6 +203,8 @@ class Settler:
         if self._spans is not None:
             envelope = self._spans.set_aside(envelope, error, history)
         letter = Letter(envelope, error.code, error.message, time.time(), history)
+        if hop is None and history:
+            hop = lost_hop_of(envelope, self._codec, history)
         await self._settle_error(envelope, error, _Remains(hop, letter))
 
     def _refused(self, run: Run, exc: HopRefusedError | BackendError) -> Run:

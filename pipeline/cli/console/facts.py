@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from backends.mailbox import Hop, Letter
 from backends.redis.survey import AtWork, Brief
-from pipeline.cli.console.faults import Fault
 from pipeline.cli.console.redaction import Summary
 from pipeline.cli.console.sampling import Pace
+from pipeline.cli.faults import Fault
 from pipeline.cli.threads import state_of
 from pipeline.deaths import endings_in
 from pipeline.roster import name_of
