@@ -110,7 +110,8 @@ class Returned(msgspec.Struct, frozen=True, gc=False):
     hop: Hop | None = None
     #: Why there is no outcome: `killed` (its handler kills its worker) or `no_worker`.
     reason: str = ""
-    #: Each death: the process and when, in seconds since the epoch.
+    #: Each death: `host:pid`, a space and how it ended, as far as that is known; and when, in
+    #: seconds since the epoch.
     history: list[tuple[str, float]] = []
 
     @property
@@ -135,7 +136,7 @@ class Letter(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reason: str
     #: Seconds since the epoch.
     died_at: float
-    #: Each process its handler killed, and when.
+    #: Each process its handler killed, as `Returned` tells it.
     history: list[tuple[str, float]] = []
 
 

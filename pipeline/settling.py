@@ -23,10 +23,11 @@ from backends.mailbox import (
     Settlement,
 )
 from pipeline.announcer import Announcer, fields
+from pipeline.deaths import endings_in
 from pipeline.messages import ErrorCode, ErrorMessage
 from pipeline.roster import name_of
 from pipeline.routing import HopRefusedError, Router
-from pipeline.station import Station, hop_of
+from pipeline.station import Station, hop_of, lost_hop_of
 from pipeline.worker import Completed, Outcome
 
 if TYPE_CHECKING:
@@ -203,6 +204,8 @@ class Settler:
         if self._spans is not None:
             envelope = self._spans.set_aside(envelope, error, history)
         letter = Letter(envelope, error.code, error.message, time.time(), history)
+        if hop is None and history:
+            hop = lost_hop_of(envelope, self._codec, history)
         await self._settle_error(envelope, error, _Remains(hop, letter))
 
     def _refused(self, run: Run, exc: HopRefusedError | BackendError) -> Run:
@@ -256,7 +259,8 @@ def outcome_of(returned: Returned, station: Station) -> Outcome:
             return call.failed(ErrorCode.UNDELIVERABLE, str(exc), is_retryable=False)
     name = station.listener.name
     if returned.reason == "killed":
-        text = f"{name} killed its worker {len(returned.history)} times"
+        history = returned.history
+        text = f"{name} killed its worker {len(history)} times{endings_in(history)}"
     else:
         text = f"no live worker runs {name} as this organism declares it"
     return call.failed(ErrorCode.WORKER_LOST, text, is_retryable=False)

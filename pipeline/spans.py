@@ -26,6 +26,7 @@ from opentelemetry.trace import (
 )
 
 from backends.mailbox import Envelope, Opening
+from pipeline.deaths import parts_of
 from pipeline.messages import ErrorCode, ErrorMessage
 from pipeline.roster import name_of
 from pipeline.station import place
@@ -96,7 +97,9 @@ class Spans:
         told[f"{SYSTEM}.attempt"] = max(envelope.attempt, len(history))
         span = self._begin("settle", envelope, unpack(envelope.trace), told)
         for where, died_at in history:
-            span.add_event("process died", {f"{SYSTEM}.place": where}, int(died_at * 1e9))
+            ran_at, ending = parts_of(where)
+            about = {f"{SYSTEM}.place": ran_at} | ({f"{SYSTEM}.ending": ending} if ending else {})
+            span.add_event("process died", about, int(died_at * 1e9))
         _blame(span, error.code)
         span.end()
         return structs.replace(envelope, trace=_carried(span))

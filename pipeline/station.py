@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from collections.abc import Sequence
 from functools import cache
 from hashlib import blake2b
 
@@ -11,8 +12,9 @@ import msgspec
 from backends.codec import Codec
 from backends.errors import CodecError
 from backends.mailbox import Envelope, Hop
+from pipeline.deaths import parts_of
 from pipeline.instructions import payload_schema
-from pipeline.messages import HandlerMetadata
+from pipeline.messages import ErrorCode, HandlerMetadata
 from pipeline.organism import Listener
 from pipeline.worker import Call, Failed, Outcome
 
@@ -54,17 +56,13 @@ def fingerprint_of(listener: Listener) -> str:
 
 def hop_of(envelope: Envelope, codec: Codec, outcome: Outcome) -> Hop:
     """What a handler's run in this process did, now that it has ended."""
-    try:
-        payload_type = codec.type_name(envelope.payload)
-    except CodecError:
-        payload_type = ""
     return Hop(
         envelope.id,
         envelope.to,
         envelope.from_id,
         envelope.thread_id,
         envelope.chain,
-        payload_type,
+        _type_of(envelope, codec),
         place(),
         envelope.attempt,
         time.time() - outcome.duration_s,
@@ -73,11 +71,42 @@ def hop_of(envelope: Envelope, codec: Codec, outcome: Outcome) -> Hop:
     )
 
 
-def place() -> str:
-    """The host and this process, as a hop names where it ran."""
-    return f"{_host()}:{os.getpid()}"
+def lost_hop_of(envelope: Envelope, codec: Codec, history: Sequence[tuple[str, float]]) -> Hop:
+    """The last of the runs that each killed its process: nobody knows when it began.
+
+    Args:
+        history: each process its handler killed, and when.
+    """
+    process, died_at = history[-1]
+    where, _ = parts_of(process)
+    return Hop(
+        envelope.id,
+        envelope.to,
+        envelope.from_id,
+        envelope.thread_id,
+        envelope.chain,
+        _type_of(envelope, codec),
+        where,
+        envelope.attempt + len(history) - 1,
+        died_at,
+        0.0,
+        ErrorCode.WORKER_LOST,
+    )
+
+
+def _type_of(envelope: Envelope, codec: Codec) -> str:
+    try:
+        return codec.type_name(envelope.payload)
+    except CodecError:
+        return ""
+
+
+def place(pid: int | None = None) -> str:
+    """The host and a process of it, by default this one, as a hop names where it ran."""
+    return f"{host()}:{os.getpid() if pid is None else pid}"
 
 
 @cache
-def _host() -> str:
+def host() -> str:
+    """The name of this machine."""
     return socket.gethostname()

@@ -19,8 +19,10 @@ from backends.errors import BackendError, BackendUnavailableError
 from backends.redis.agreement import agree_on_keys
 from backends.redis.ledger import LedgerClient, ids_in
 from pipeline.organism import Organism
+from pipeline.station import host, place
 from pipeline.stations import codec_of, stations_of
 from tasks.broker import TIMEOUT_S
+from tasks.endings import ending_of
 from tasks.events import EventSender, failed_event
 from tasks.identity import new_worker_id, worker_notes
 
@@ -86,7 +88,7 @@ class Supervisor:
     def start(self, pool: Any) -> None:
         """Take a lease and go on renewing it, in a thread."""
         self._pool = pool
-        self._advert |= {"node": self._node, "pid": os.getpid()}
+        self._advert |= {"node": self._node, "host": host(), "pid": os.getpid()}
         self._events = EventSender(self._app, self._node)
         self._thread = Thread(target=self._run, name="supervisor", daemon=True)
         self._thread.start()
@@ -170,12 +172,15 @@ class Supervisor:
         # Celery's own time limit ends a process whose run has ended, and which waits for Redis.
         was_away = time.monotonic() - self._missed_at < self._organism.celery.lease_s
         is_counted = not self._told_at and not was_away
-        count = self._ledger.bury(self._worker, dead, is_counted=is_counted)
+        places = {pid: f"{place(pid)} {ending_of(pid)}".rstrip() for pid in dead}
+        count = self._ledger.bury(self._worker, dead, places, is_counted=is_counted)
         self.deaths += len(dead)
-        log.warning("processes died", extra={"action": "bury", "count": count})
+        told = ", ".join(places.values())
+        log.warning("processes died: %s", told, extra={"action": "bury", "count": count})
         if self._events is not None:
-            reason = "WorkerLostError('the process that ran it died')"
-            self._events.send(*(failed_event(each, reason) for each in dead.values() if each))
+            for pid, running in dead.items():
+                if running:
+                    self._events.send(failed_event(running, _lost(ending_of(pid))))
 
     def _disclaim(self, pid: int, claims: list[bytes]) -> None:
         """It has held nothing since before we asked: Redis has lost how these ended."""
@@ -208,6 +213,10 @@ class Supervisor:
             return not self._ledger.processes_at_work(self._worker)
         except BackendError:
             return False
+
+
+def _lost(ending: str) -> str:
+    return f"WorkerLostError('the process that ran it died{f': {ending}' if ending else ''}')"
 
 
 def processes_of(pool: Any) -> set[int]:

@@ -9,6 +9,7 @@ from kombu.transport.virtual import Channel
 from pipeline.errors import ConfigError
 from pipeline.organism import Organism
 from pipeline.tracing import check_environment, export_traces, flush
+from tasks.endings import remember_endings
 from tasks.forking import prepare_to_fork
 from tasks.full_broker import consume_though_full
 from tasks.lifeline import Lifeline
@@ -61,6 +62,7 @@ class _Hooks:
         Channel.do_restore = False
         consume_though_full()
         replace_at_once()
+        remember_endings()
         self._lifeline.open()
         self._node = sender.hostname
         self._supervisor = Supervisor(self._app, self._organism, self._node)

@@ -235,17 +235,30 @@ class LedgerClient:
         """
         return int(self._caller.run("release", f"{worker}/{process}", "", *claims))
 
-    def bury(self, worker: str, dead: Mapping[int, str], *, is_counted: bool = True) -> int:
+    def bury(
+        self,
+        worker: str,
+        dead: Mapping[int, str],
+        places: Mapping[int, str] | None = None,
+        *,
+        is_counted: bool = True,
+    ) -> int:
         """Put back what *dead* processes of a live worker had claimed; how much that was.
 
         Args:
             dead: each process, and the dispatch it was running; empty where nobody knows.
+            places: where each ran and how it ended, as the history of a death tells it.
             is_counted: their deaths are attempts at what they ran.
 
         Raises:
             BackendUnavailableError: Redis does not answer.
         """
-        told = [part for pid, running in dead.items() for part in (pid, escape(running))]
+        places = places or {}
+        told = [
+            part
+            for pid, running in dead.items()
+            for part in (pid, escape(running), places.get(pid, ""))
+        ]
         attempts = self.terms.max_attempts
         return int(self._caller.run("bury", worker, attempts, int(is_counted), *told))
 

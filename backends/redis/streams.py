@@ -79,7 +79,7 @@ def unparsed_entries_of(found: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
 
 
 def history_of(raw: bytes) -> list[tuple[str, float]]:
-    """Each death of a dispatch: the process, and when in seconds since the epoch."""
+    """Each death of a dispatch, as `Returned` tells it."""
     if not raw:
         return []
     rows = decoded(_histories, raw, "a history")

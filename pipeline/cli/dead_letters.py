@@ -15,6 +15,7 @@ from pipeline.cli.jsonl import answer_line
 from pipeline.cli.options import load_shared, organism_option
 from pipeline.cli.reporting import one_line, printable, say
 from pipeline.cli.shapes import iso_time, local_time, print_rows
+from pipeline.deaths import parts_of
 from pipeline.organism import Organism
 from pipeline.roster import name_of
 from pipeline.stations import codec_of, stations_of
@@ -73,7 +74,9 @@ def show(*, file: Path, letter: str, with_payload: bool, as_json: bool) -> None:
     facts = _facts(letter, found) | {
         "reason": found.reason,
         "history": [
-            {"process": process, "died": iso_time(moment)} for process, moment in found.history
+            {"process": where, "ending": ending or None, "died": iso_time(moment)}
+            for process, moment in found.history
+            for where, ending in (parts_of(process),)
         ],
     }
     if with_payload:

@@ -9,12 +9,16 @@ import click
 
 from backends.errors import BackendError
 from backends.mailbox import Letter
-from backends.redis.archive import Archive, Conversation
+from backends.redis.archive import Conversation
+from backends.redis.survey import Survey
+from pipeline.cli.causes import causes_of
+from pipeline.cli.faults import Fault
 from pipeline.cli.options import load_shared, organism_option
 from pipeline.cli.reporting import counted, printable, say
 from pipeline.cli.shapes import duration, iso_time, local_time, print_rows
 from pipeline.cli.threads import state_of
 from pipeline.cli.trees import Branch, Line, lines_of, tree_of
+from pipeline.messages import ErrorCode
 from pipeline.roster import name_of
 from pipeline.stations import codec_of
 
@@ -40,11 +44,11 @@ def trace(*, file: Path, thread: str, limit: int, as_json: bool) -> None:
     THREAD is the id of a conversation, or of any thread in it.
 
     A line is one run of a handler, below the run that called it. A listener that gets an
-    answer runs again: that is a line of its own. What is still under way, and what a
-    worker took with it when it died, has no line.
+    answer runs again: that is a line of its own. What killed its workers has one line, for
+    the last of them; what is still under way has none.
     """
     organism = load_shared(file)
-    with Archive(organism.backend, codec_of(organism)) as archive:
+    with Survey(organism.backend, codec_of(organism)) as archive:
         found = archive.conversation(thread)
         if found is None:
             found = archive.conversation(archive.conversation_of(thread) or thread)
@@ -56,11 +60,15 @@ def trace(*, file: Path, thread: str, limit: int, as_json: bool) -> None:
             for letter_id, letter in archive.letters(LETTERS)
             if letter is not None and letter.envelope.conversation == found.id
         ]
+        causes = causes_of(found, archive)
     branches = tree_of(found.hops)
     if as_json:
-        click.echo(json.dumps(_facts(found, branches, letters)))
+        click.echo(json.dumps(_facts(found, branches, letters, causes)))
         return
     _print(found, branches, limit)
+    for text in dict.fromkeys(map(_why, causes.values())):
+        if text:
+            click.echo(printable(text))
     for letter_id, letter in letters:
         told = f"{letter_id}: {name_of(letter.envelope.to)}, {letter.code}"
         click.echo(f"dead letter {printable(told)}, {local_time(letter.died_at)}")
@@ -85,25 +93,36 @@ def _cells(line: Line) -> tuple[str, ...]:
         hop.from_id,
         hop.payload_type.rpartition(".")[2],
         hop.place,
-        duration(hop.duration_s),
+        # Nobody knows when what killed its worker began.
+        "-" if hop.error == ErrorCode.WORKER_LOST else duration(hop.duration_s),
         str(hop.attempt),
         hop.error,
     )
 
 
 def _facts(
-    found: Conversation, branches: list[Branch], letters: list[tuple[str, Letter]]
+    found: Conversation,
+    branches: list[Branch],
+    letters: list[tuple[str, Letter]],
+    causes: dict[str, Fault],
 ) -> dict[str, Any]:
     return {
         "thread": found.id,
         "state": state_of(found),
         "busy": found.in_flight,
-        "hops": [_hop(line) for line in lines_of(branches)],
+        "hops": [_hop(line, causes.get(line.hop.id)) for line in lines_of(branches)],
         "dead_letters": [letter_id for letter_id, _ in letters],
     }
 
 
-def _hop(line: Line) -> dict[str, Any]:
+def _why(fault: Fault) -> str:
+    """What was raised and where, without its words; empty where nothing was."""
+    if not fault.raised:
+        return ""
+    return f"{fault.listener} raised {fault.raised}" + (f" at {fault.where}" if fault.where else "")
+
+
+def _hop(line: Line, fault: Fault | None) -> dict[str, Any]:
     hop = line.hop
     return {
         "depth": line.depth,
@@ -116,4 +135,6 @@ def _hop(line: Line) -> dict[str, Any]:
         "seconds": round(hop.duration_s, 6),
         "attempt": hop.attempt,
         "error": hop.error or None,
+        "raised": (fault.raised if fault else "") or None,
+        "at": (fault.where if fault else "") or None,
     }

@@ -285,6 +285,11 @@ class TestTrace:
         assert eventually(lambda: fleet.asked("trace", thread)["state"] == "failed", timeout_s=30)
         (hop,) = fleet.asked("trace", thread)["hops"]
         assert hop["error"] == "raised"
+        assert hop["raised"] == "ValueError"
+        assert re.fullmatch(r"sums\.py:\d+ in picky", hop["at"])
+        shown = fleet.pump("trace", thread).stdout
+        assert f"picky raised ValueError at {hop['at']}\n" in shown
+        assert "not this one" not in shown
 
     def test_what_is_not_kept(self, fleet: Fleet) -> None:
         """One line, exit 1."""
@@ -318,7 +323,9 @@ class TestDeadLetters:
         shown = fleet.asked("dead-letters", "show", name)
         assert shown["from"] == "through"
         assert len(shown["history"]) == 3
-        assert shown["reason"] == "deadly killed its worker 3 times"
+        assert shown["reason"] == "deadly killed its worker 3 times (SIGKILL)"
+        assert {each["ending"] for each in shown["history"]} == {"SIGKILL"}
+        assert all(re.fullmatch(r"[^/ ]+:\d+", each["process"]) for each in shown["history"])
         assert "payload" not in shown
         plain = fleet.pump("dead-letters", "show", name).stdout
         assert "bytes; --payload shows it" in plain
@@ -339,12 +346,14 @@ class TestDeadLetters:
         assert done.stdout == f"replayed {letter['letter']}, thread {letter['conversation']}\n"
         assert "no dead letter 'gone'" in done.stderr
         thread = letter["conversation"]
-        assert eventually(lambda: self._ran(fleet, thread) == 3, timeout_s=30)
+        assert eventually(lambda: self._ran(fleet, thread) == 4, timeout_s=30)
         found = fleet.asked("trace", thread)
-        assert [(hop["to"], hop["from"], hop["attempt"]) for hop in found["hops"]] == [
-            ("through", "external", 1),
-            ("deadly", "through", 1),
-            ("through", "deadly", 1),
+        hops = found["hops"]
+        assert [(h["depth"], h["to"], h["from"], h["attempt"], h["error"]) for h in hops] == [
+            (0, "through", "external", 1, None),
+            (1, "deadly", "through", 3, "worker_lost"),
+            (1, "deadly", "through", 1, None),
+            (0, "through", "deadly", 1, None),
         ]
         assert found["dead_letters"] == []
 

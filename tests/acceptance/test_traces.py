@@ -188,6 +188,7 @@ async def test_what_kills_every_worker_is_seen(
     assert verdict.is_error
     assert verdict.attributes["error.type"] == "worker_lost"
     assert [name for name, _ in verdict.events] == ["process died"] * MAX_ATTEMPTS
+    assert {told["celery_pump.ending"] for _, told in verdict.events} == {"SIGKILL"}
     organism = load_organism(fleet.file)
     with Archive(organism.backend, codec_of(organism)) as archive:
         ((letter_id, _),) = archive.letters(10)

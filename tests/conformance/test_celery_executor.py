@@ -130,7 +130,7 @@ class TestOverRedis(CeleryContract):
         assert [each.number for each in await asyncio.gather(*others)] == [n * 2 for n in range(50)]
         failed = await killer
         assert failed.error.code == ErrorCode.WORKER_LOST
-        assert failed.error.message == "kill_own_process killed its worker 3 times"
+        assert failed.error.message == "kill_own_process killed its worker 3 times (SIGKILL)"
 
     async def test_a_killed_child_is_noticed_by_its_worker(
         self, executor: Executor, codec: Codec, tmp_path: Path

@@ -14,6 +14,8 @@ class Dose:
     number: int
     #: Deadly as long as there is such a file.
     poison: str = ""
+    #: The status to end its process with; a SIGKILL where there is none.
+    status: int | None = None
 
 
 @dataclass
@@ -23,6 +25,8 @@ class Survived:
 
 def swallow(payload: Dose, metadata: HandlerMetadata) -> HandlerResponse:
     if payload.poison and Path(payload.poison).exists():
+        if payload.status is not None:
+            os._exit(payload.status)
         os.kill(os.getpid(), signal.SIGKILL)
     return HandlerResponse.respond(Survived(payload.number))
 

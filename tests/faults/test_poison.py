@@ -1,6 +1,8 @@
 """A handler that kills its worker: counted, set aside, and mended."""
 
 import asyncio
+import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -67,6 +69,7 @@ async def test_poison_is_set_aside_and_its_neighbours_finish(
             assert letter.code == "worker_lost"
             assert len(letter.history) == organism.celery.max_attempts
             assert len({process for process, _ in letter.history}) == len(letter.history)
+            assert {process.partition(" ")[2] for process, _ in letter.history} == {"SIGKILL"}
             conversation = letter.envelope.conversation
             before = len(pump.buffer.get_thread(conversation))
 
@@ -82,3 +85,22 @@ async def test_poison_is_set_aside_and_its_neighbours_finish(
             assert after[-1] == Survived(-1)
             assert archive.letters(10) == []
             archive.close()
+
+
+async def test_how_each_process_ended_is_told(organism_file: Path, tmp_path: Path) -> None:
+    """With the death, where it ran and by which status; so in the error and the worker's log."""
+    poison = tmp_path / "poison"
+    poison.touch()
+    organism = load_organism(organism_file)
+    with running_worker(organism_file) as worker:
+        async with StreamPump(organism) as pump:
+            with pytest.raises(HandlerError, match=r"killed its worker 3 times \(exit status 3\)"):
+                await pump.request("swallow", Dose(1, str(poison), status=3), timeout_s=60)
+    with Archive(organism.backend, codec_of(organism)) as archive:
+        ((_, letter),) = archive.letters(10)
+    assert letter is not None
+    assert letter.reason.endswith("(exit status 3)")
+    here = re.escape(socket.gethostname())
+    for process, _ in letter.history:
+        assert re.fullmatch(rf"{here}:\d+ exit status 3", process)
+        assert process in worker.log

@@ -126,8 +126,8 @@ local function give_up(id, reason, history)
 end
 
 -- Puts what dead processes had claimed back; counted where `is_culprit` says so. One that has
--- killed too many is given up.
-local function bury(is_dead, is_culprit, max_attempts)
+-- killed too many is given up. A death is told as where that process ran, and how it ended.
+local function bury(is_dead, is_culprit, max_attempts, place_of)
   local found, again = 0, {}
   local claims = redis.call('HGETALL', CLAIMS)
   for i = 1, #claims, 2 do
@@ -139,7 +139,7 @@ local function bury(is_dead, is_culprit, max_attempts)
       if is_culprit(id, owner) then
         local raw = redis.call('HGET', DEATHS, id)
         history = raw and unpacked(raw) or {}
-        history[#history + 1] = {owner, integer(now)}
+        history[#history + 1] = {place_of(owner), integer(now)}
         redis.call('HSET', DEATHS, id, cmsgpack.pack(history))
         some_deaths = 1
       end
@@ -174,12 +174,17 @@ local function publish_again(latest)
 end
 
 local function bury_worker(worker, is_counted, max_attempts)
+  -- Workers of earlier versions tell none; nor does one whose lease is forgotten.
+  local host = redis.call('HGET', worker_key(worker), 'host')
   redis.call('ZREM', ALIVE, 'w:' .. worker)
   redis.call('DEL', worker_key(worker))
   local function is_dead(owner)
     return worker_of(owner) == worker
   end
-  local found = bury(is_dead, function() return is_counted end, max_attempts)
+  local function place_of(owner)
+    return host and host .. ':' .. string.sub(owner, #worker + 2) or owner
+  end
+  local found = bury(is_dead, function() return is_counted end, max_attempts, place_of)
   return found + publish_again('+inf')
 end
 

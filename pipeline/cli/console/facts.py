@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 
 from backends.mailbox import Hop, Letter
 from backends.redis.survey import AtWork, Brief
-from pipeline.cli.console.faults import Fault
 from pipeline.cli.console.redaction import Summary
 from pipeline.cli.console.sampling import Pace
+from pipeline.cli.faults import Fault
 from pipeline.cli.threads import state_of
+from pipeline.deaths import endings_in
 from pipeline.roster import name_of
 
 #: Who stands in the graph for those who sent from outside.
@@ -244,7 +245,7 @@ def _why(letter: Letter) -> str:
         deaths = len(letter.history)
         if deaths:
             often = {1: "once", 2: "twice"}.get(deaths, f"{deaths} times")
-            return f"Its handler killed its worker {often}."
+            return f"Its handler killed its worker {often}{endings_in(letter.history)}."
         return "No live worker runs this listener as the organism declares it."
     return "It can't be read, or can't be delivered to a listener."
 

@@ -12,7 +12,7 @@ import msgspec
 
 from backends.codec import Codec
 from backends.errors import CodecError
-from pipeline.cli.console.faults import ERROR, GATHERED, Fault, faults_in
+from pipeline.cli.faults import ERROR, GATHERED, Fault, faults_in
 
 #: Fields of one payload, and characters of a name or of a value, that are shown.
 MOST_FIELDS, MOST_CHARS = 40, 200

@@ -14,6 +14,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from backends.mailbox import Hop
+from pipeline.messages import ErrorCode
 from pipeline.roster import name_of
 
 #: Seconds over which rates are taken; seconds of history that are told.
@@ -28,6 +29,7 @@ class _Seen(NamedTuple):
     seconds: float
     failed: bool
     retries: int
+    was_lost: bool
 
 
 @dataclass(frozen=True)
@@ -69,15 +71,16 @@ class Sample:
             runs = list(self._runs.get(listener, ()))
         if not runs:
             return Pace()
-        took = sorted(run.seconds for run in runs)
+        # Nobody knows how long it took to kill a worker.
+        took = sorted(run.seconds for run in runs if not run.was_lost)
         return Pace(
             runs=len(runs),
             per_minute=self._lately(runs, now) * 60 / WINDOW_S,
             failures=sum(run.failed for run in runs),
             retries=sum(run.retries for run in runs),
-            median_s=took[len(took) // 2],
-            p95_s=took[math.ceil(len(took) * 0.95) - 1],
-            longest_s=took[-1],
+            median_s=took[len(took) // 2] if took else None,
+            p95_s=took[math.ceil(len(took) * 0.95) - 1] if took else None,
+            longest_s=took[-1] if took else None,
             last=max(run.ended_at for run in runs),
         )
 
@@ -91,7 +94,9 @@ class Sample:
         ended_at = hop.started_at + hop.duration_s
         # An old conversation that somebody looks up must not displace what is new.
         if len(runs) < MOST_RUNS or ended_at >= runs[0].ended_at:
-            runs.append(_Seen(ended_at, hop.duration_s, bool(hop.error), hop.attempt - 1))
+            was_lost = hop.error == ErrorCode.WORKER_LOST
+            retries = hop.attempt - 1
+            runs.append(_Seen(ended_at, hop.duration_s, bool(hop.error), retries, was_lost))
 
     @staticmethod
     def _lately(runs: Iterable[_Seen], now: float) -> int:

@@ -119,16 +119,25 @@ class TestWhatItTells:
         first, second = scene.ask("deadly", 1), scene.ask("deadly", 2)
         assert len(ended(scene, first)["letters"]) == 1
         ended(scene, second)
+        rows = {each["id"]: each for each in scene.console.get("conversations", q="deadly")["rows"]}
+        assert rows[first]["listeners"] == ["deadly"]
+        assert rows[first]["failures"] == 1
+        assert rows[first]["started"]
+        (run,) = ended(scene, first)["runs"]
+        assert (run["listener"], run["error"], run["attempt"]) == ("deadly", "worker_lost", 1)
+        told = scene.console.sections({"listeners"})["listeners"]
+        (fared,) = (each for each in told if each["name"] == "deadly")
+        assert fared["failures"] >= 1
         letter, other = letter_of(scene, first), letter_of(scene, second)
         (facts,) = (e for e in scene.console.get("letters")["rows"] if e["id"] == letter)
         assert (facts["listener"], facts["code"]) == ("deadly", "worker_lost")
-        assert facts["why"] == "Its handler killed its worker once."
+        assert facts["why"] == "Its handler killed its worker once (SIGKILL)."
         assert len(facts["history"]) == 1
         (scene.folder / "mended").touch()
         try:
             assert scene.console.do("replay", letter) == 200
             assert scene.console.do("replay", letter) == 404
-            assert eventually(lambda: len(ended(scene, first)["runs"]) == 1, timeout_s=20)
+            assert eventually(lambda: len(ended(scene, first)["runs"]) == 2, timeout_s=20)
         finally:
             (scene.folder / "mended").unlink()
         assert scene.console.do("drop", other) == 200

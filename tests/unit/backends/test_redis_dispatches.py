@@ -12,6 +12,7 @@ from backends.mailbox import Envelope
 from backends.redis.ledger import LedgerClient
 from backends.redis.records import Dispatch
 from backends.redis.scripts import script_text
+from backends.redis.streams import history_of
 from tests.servers import RedisServer
 from tests.unit.backends.conftest import TERMS
 
@@ -124,6 +125,24 @@ def test_an_outcome_makes_the_inbox_with_its_group(
     read: Any = redis_client.xreadgroup("pump", "later", {inbox: ">"})
     ((_, entries),) = read.items() if isinstance(read, dict) else read
     assert b"killed" in str(entries).encode()
+
+
+def test_a_death_is_told_with_its_place(
+    ledger: LedgerClient, config: BackendConfig, redis_client: redis.Redis
+) -> None:
+    """As its worker told it, or with the host of a worker that died whole; or its owner's id."""
+    ledger.beat("new", {"p": 1, "host": "vm"})
+    ledger.beat("old", {"p": 1})
+    for name, owner in (("a", "w/1"), ("b", "new/7"), ("c", "old/8")):
+        ledger.record(name, name, DISPATCH, "")
+        (batch,) = ledger.publishable(9, 9, {})
+        ledger.claim(owner, batch.ids)
+    ledger.bury("w", {1: "a"}, {1: "vm:1 SIGKILL"})
+    redis_client.zadd(f"{config.redis_prefix}i:alive", {"w:new": 1.5, "w:old": 1.5})
+    sweep(redis_client, config, no_worker_ms=0)
+    deaths: Any = redis_client.hgetall(f"{config.redis_prefix}l:deaths")
+    places = {name.decode(): history_of(raw)[0][0] for name, raw in deaths.items()}
+    assert places == {"a": "vm:1 SIGKILL", "b": "vm:7", "c": "old/8"}
 
 
 def test_the_window_counts_live_processes(ledger: LedgerClient) -> None:

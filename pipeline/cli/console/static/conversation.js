@@ -158,7 +158,7 @@ function lineOf(run, scale, world, isOpen, toggle) {
     el("td", { className: "wide", title: run.type }, shortType(run.type)),
     el("td", { className: "wide mono", textContent: run.place }),
     attempt,
-    el("td", { className: "num", textContent: duration(run.seconds) }),
+    el("td", { className: "num", textContent: run.error === "worker_lost" ? "–" : duration(run.seconds) }),
     el("td", { className: "lane", title: label }, el("span", { className: "aside", textContent: label }), el("div", { className: "track", attr: { "aria-hidden": "true" } }, wait, bar, run.error ? errorBeside(run, scale) : null)),
   );
 }

@@ -32,6 +32,22 @@ def test_a_call_is_below_the_run_that_made_it() -> None:
     ]
 
 
+def test_what_is_replayed_is_beside_the_run_that_died() -> None:
+    """Though its caller has been told the error meanwhile, and has run again."""
+    first = hop("a1", "o.@1.x.a", 1)
+    died = hop("b1", "o.@1.x.a.b", 2)
+    told = hop("a2", "o.@1.x.a", 3)
+    replayed = hop("b2", "o.@1.x.a.b", 9)
+    answered = hop("a3", "o.@1.x.a", 10)
+    assert outline(first, died, told, replayed, answered) == [
+        "a1",
+        "├─ b1",
+        "└─ b2",
+        "a2",
+        "a3",
+    ]
+
+
 def test_members_stand_side_by_side() -> None:
     """Scattered members have chains of their own; guides show how far a level goes."""
     hops = [

@@ -45,17 +45,22 @@ def test_calls_and_answers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "deaths", "why"),
+    ("code", "killed", "why"),
     [
-        ("worker_lost", 3, "Its handler killed its worker 3 times."),
-        ("worker_lost", 0, "No live worker runs this listener as the organism declares it."),
-        ("undeliverable", 0, "It can't be read, or can't be delivered to a listener."),
+        ("worker_lost", ["w/1"] * 3, "Its handler killed its worker 3 times."),
+        (
+            "worker_lost",
+            ["vm:1 SIGKILL", "vm:2 exit status 3"],
+            "Its handler killed its worker twice (SIGKILL, exit status 3).",
+        ),
+        ("worker_lost", [], "No live worker runs this listener as the organism declares it."),
+        ("undeliverable", [], "It can't be read, or can't be delivered to a listener."),
     ],
 )
-def test_why_is_told_in_our_own_words(code: str, deaths: int, why: str) -> None:
+def test_why_is_told_in_our_own_words(code: str, killed: list[str], why: str) -> None:
     """For the reason kept with it may quote a payload; unless that may be shown."""
     envelope = Envelope("i", "c", "s", "@c", "t", "a~1", "b", b"")
-    letter = Letter(envelope, code, "planted", 1.0, [("w/1", 1.0)] * deaths)
+    letter = Letter(envelope, code, "planted", 1.0, [(each, 1.0) for each in killed])
     told = letter_of("i", letter, Summary("T", 0), with_reason=False)
     assert (told.listener, told.why) == ("a", why)
     assert letter_of("i", letter, Summary("T", 0), with_reason=True).why == "planted"

@@ -25,6 +25,17 @@ def test_durations_and_failures() -> None:
     assert sample.pace("other", NOW).runs == 0
 
 
+def test_what_killed_its_worker_is_a_failure_without_a_duration() -> None:
+    """Nobody knows when it began."""
+    sample = Sample()
+    sample.add([hop(1, took=0.0, error="worker_lost")])
+    pace = sample.pace("echo", NOW)
+    assert (pace.runs, pace.failures, pace.median_s, pace.longest_s) == (1, 1, None, None)
+    sample.add([hop(2, took=0.5)])
+    pace = sample.pace("echo", NOW)
+    assert (pace.runs, pace.failures, pace.median_s, pace.p95_s) == (2, 1, 0.5, 0.5)
+
+
 def test_a_run_counts_once() -> None:
     """However often its conversation is read."""
     sample = Sample()

@@ -22,6 +22,9 @@ _FRAME = re.compile(r'^  File "([^"\n]+)", line (\d+), in (\S+)$', re.MULTILINE)
 _error = msgspec.msgpack.Decoder(ErrorMessage)
 _GatheredShape = tuple[list[msgspec.Raw], dict[int, ErrorMessage]]
 _gathered: msgspec.msgpack.Decoder[_GatheredShape] = msgspec.msgpack.Decoder(_GatheredShape)
+_split: msgspec.msgpack.Decoder[tuple[str, msgspec.Raw]] = msgspec.msgpack.Decoder(
+    tuple[str, msgspec.Raw]
+)
 ERROR, GATHERED = name_of(ErrorMessage), name_of(Gathered)
 
 
@@ -52,6 +55,15 @@ def faults_in(name: str, body: msgspec.Raw, *, with_reasons: bool) -> tuple[Faul
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ()
     return tuple(_fault(error, with_reasons=with_reasons) for error in errors)
+
+
+def faults_of(typed: bytes) -> tuple[Fault, ...]:
+    """The same of a payload with its class's name, as it is kept; without any words."""
+    try:
+        name, body = _split.decode(typed)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return ()
+    return faults_in(name, body, with_reasons=False)
 
 
 def _errors(name: str, body: msgspec.Raw) -> Iterator[ErrorMessage]:
