@@ -61,8 +61,9 @@ _REFUSALS = (
     ),
     Refusal(
         "NOPERM",
-        "this user may not do what is needed (ACL LOG tells what); mend its rules after"
-        " deploy/redis/users.acl, and load them (ACL LOAD)",
+        "this user may not do what is needed (ACL LOG tells what); connect workers as user worker,"
+        " pumps and commands as user pump, or mend its rules after deploy/redis/users.acl, and"
+        " load them (ACL LOAD)",
         is_of_access=True,
     ),
     Refusal(

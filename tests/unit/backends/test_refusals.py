@@ -111,3 +111,10 @@ def test_who_is_not_let_in_is_told_so_after_an_outage(caplog: pytest.LogCaptureF
     assert eventually(has_ended)
     said = [record.getMessage() for record in caplog.records[2:]]
     assert said == ["redis back", "redis at here lets us in again"]
+
+
+def test_a_user_without_rights_is_told_which_to_use() -> None:
+    """A worker with the pumps' user, or a pump with the workers', is named the right one."""
+    refusal = refusal_in(redis.exceptions.NoPermissionError("this user has no permissions"))
+    assert refusal is not None
+    assert "workers as user worker, pumps and commands as user pump" in refusal.text
