@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -58,6 +59,15 @@ def worker_command(organism: Organism, *, concurrency: int | None, loglevel: str
     # Workers have nothing to tell one another: what they share is in the ledger.
     command += ["--without-mingle", "--without-gossip"]
     return command if concurrency is None else [*command, "-c", str(concurrency)]
+
+
+def node_in(command: Sequence[str]) -> str:
+    """The node name in a command of `worker_command`; empty in any other.
+
+    >>> node_in(["celery", "worker", "-n", "name@host"]), node_in(["pump", "run"])
+    ('name@host', '')
+    """
+    return command[command.index("-n") + 1] if "-n" in command else ""
 
 
 def worker_environment(

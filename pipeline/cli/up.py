@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from backends.redis.connection import connect, describe, disconnect
+from pipeline.cli.arrival import Arrival
 from pipeline.cli.fleet import check_fleet, worker_command
 from pipeline.cli.metrics import check_address, metrics_options
 from pipeline.cli.options import load, organism_argument
@@ -86,10 +87,11 @@ def up(
     loopback behind a random password, keeps its data in memory, and all of it ends with
     this command. The organism finds it by redis_url: "${REDIS_URL}".
 
-    One log shows every part behind its name. Ctrl-C lets running handlers finish and ends
-    all parts; a second one stops at once. When a part ends by itself, so do the others, and
-    the exit code is 1; Flower alone may end without the rest. Flower listens on loopback
-    and is read-only; $FLOWER_BASIC_AUTH=user:password puts it behind a password.
+    One log shows every part behind its name, and a line tells when all of them work.
+    Ctrl-C lets running handlers finish and ends all parts; a second one stops at once. When
+    a part ends by itself, so do the others, and the exit code is 1; Flower alone may end
+    without the rest. Flower listens on loopback and is read-only;
+    $FLOWER_BASIC_AUTH=user:password puts it behind a password.
 
     --metrics-port is the pump's; it tells of the whole fleet.
 
@@ -120,16 +122,18 @@ def up(
         stack.callback(end, parts, told, patience_s=patience_s)
         if is_worthless:
             stack.callback(_mute, parts)
+        arrival = None if command else Arrival(organism, parts)
         _start(parts)
         # Ended last, but watched like the others.
         watched = [Part("redis", (), process=at_hand.process), *parts]
-        if command:
+        if arrival is None:
             if sys.stderr is not None and sys.stderr.isatty():
                 where = _redis_of(organism, at_hand)
                 say(f"{organism.name}: {where}; {counted(workers, 'worker')}")
             return _run_to_its_end(command, watched, told)
         _show(organism, at_hand, parts)
-        return _watch(watched, told)
+        with arrival.awaited():
+            return _watch(watched, told)
 
 
 def _workers(organism: Organism, count: int, concurrency: int, loglevel: str) -> Iterator[Part]:
@@ -251,7 +255,7 @@ def _show(organism: Organism, at_hand: RedisAtHand, parts: list[Part]) -> None:
     for part in parts:
         table.add_row(part.name, str(part.pid), Text(part.link))
     console = Console(highlight=False)
-    console.print(Text(f"{organism.name} is up; Ctrl-C ends it", style="bold"))
+    console.print(Text(f"{organism.name} starts; Ctrl-C ends it", style="bold"))
     console.print(table)
     if _is_private(organism, at_hand):
         path = shlex.quote(str(_write_environment(at_hand)))

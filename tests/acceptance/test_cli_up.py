@@ -8,12 +8,18 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from backends import BackendConfig
+from backends.redis.fleet import FleetReader
+from pipeline import load_organism
+from pipeline.cli.arrival import Arrival
+from pipeline.cli.parts import Part
 from tests.acceptance.fleets import PUMP, Command, pump, started, write_sums
 from tests.servers import RedisServer, require_redis
 from tests.waiting import eventually
@@ -45,7 +51,7 @@ def temporary(tmp_path: Path) -> Iterator[Path]:
 
 
 def everything_is_up(command: Command, workers: int) -> bool:
-    return command.says("Ctrl-C ends it") and eventually(
+    return command.says("test is up: ") and eventually(
         lambda: command.log.count(READY) == workers, timeout_s=60
     )
 
@@ -81,6 +87,46 @@ def test_all_of_it_until_interrupted(folder: Path, temporary: Path, number: sign
         assert up.process.wait(30) == 0, up.log
         assert eventually(lambda: not up.session()), up.log
         assert re.search(r"^worker-1 \| .*worker left", up.log, re.MULTILINE)
+
+
+def test_it_says_that_it_is_up_once_it_is(folder: Path, temporary: Path) -> None:
+    """Not before a pump and every worker have reported."""
+    with started(folder, "up", "organism.yaml", TMPDIR=str(temporary)) as up:
+        assert up.says("test starts; Ctrl-C ends it"), up.log
+        assert up.says("test is up: 2 workers and a pump"), up.log
+        organism = yaml.safe_load((folder / "organism.yaml").read_text())
+        config = BackendConfig(
+            "redis", environment_of(up)["REDIS_URL"], organism["backend"]["redis_prefix"]
+        )
+        with closing(FleetReader(config)) as reader:
+            fleet, _, _ = reader.read()
+        assert (fleet.pumps, fleet.workers) == (1, 2)
+        up.process.send_signal(signal.SIGINT)
+        assert up.process.wait(30) == 0, up.log
+
+
+def test_who_is_missing_is_told(
+    folder: Path,
+    redis_server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Once, by name; a worker that takes its time is one of them, Flower is not."""
+    monkeypatch.setenv("REDIS_URL", redis_server.url)
+    monkeypatch.setattr("pipeline.cli.arrival.LATE_S", 0.2)
+    monkeypatch.syspath_prepend(str(folder))
+    worker = Part("worker-1", ["celery", "worker", "-n", "test@nobody"])
+    arrival = Arrival(load_organism(folder / "organism.yaml"), [worker, Part("flower", ["flower"])])
+    told = ""
+
+    def is_told() -> bool:
+        nonlocal told
+        told += capsys.readouterr().out
+        return bool(told)
+
+    with arrival.awaited():
+        assert eventually(is_told, timeout_s=20)
+    assert told == "test is not up yet: nothing heard of pump, worker-1\n"
 
 
 def self_told(up: Command, url: str) -> None:
