@@ -115,6 +115,8 @@ def test_who_is_missing_is_told(
     monkeypatch.setenv("REDIS_URL", redis_server.url)
     monkeypatch.setattr("pipeline.cli.arrival.LATE_S", 0.2)
     monkeypatch.syspath_prepend(str(folder))
+    # Another test's, of the same name.
+    monkeypatch.delitem(sys.modules, "sums", raising=False)
     worker = Part("worker-1", ["celery", "worker", "-n", "test@nobody"])
     arrival = Arrival(load_organism(folder / "organism.yaml"), [worker, Part("flower", ["flower"])])
     told = ""
