@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -136,6 +136,10 @@ class Image:
         try:
             yield Container(process, log_path)
         finally:
+            # Killed with it process 1 would not be: it has become another user since.
+            for first in children_of(process.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(first, signal.SIGKILL)
             process.kill()
             process.wait()
 
