@@ -57,12 +57,7 @@ def fingerprint_of(listener: Listener) -> str:
 def hop_of(envelope: Envelope, codec: Codec, outcome: Outcome) -> Hop:
     """What a handler's run in this process did, now that it has ended."""
     return Hop(
-        envelope.id,
-        envelope.to,
-        envelope.from_id,
-        envelope.thread_id,
-        envelope.chain,
-        _type_of(envelope, codec),
+        *_call_in(envelope, codec),
         place(),
         envelope.attempt,
         time.time() - outcome.duration_s,
@@ -80,12 +75,7 @@ def lost_hop_of(envelope: Envelope, codec: Codec, history: Sequence[tuple[str, f
     process, died_at = history[-1]
     where, _ = parts_of(process)
     return Hop(
-        envelope.id,
-        envelope.to,
-        envelope.from_id,
-        envelope.thread_id,
-        envelope.chain,
-        _type_of(envelope, codec),
+        *_call_in(envelope, codec),
         where,
         envelope.attempt + len(history) - 1,
         died_at,
@@ -94,11 +84,20 @@ def lost_hop_of(envelope: Envelope, codec: Codec, history: Sequence[tuple[str, f
     )
 
 
-def _type_of(envelope: Envelope, codec: Codec) -> str:
+def _call_in(envelope: Envelope, codec: Codec) -> tuple[str, str, str, str, str, str]:
+    """What a hop tells of the message that it took."""
     try:
-        return codec.type_name(envelope.payload)
+        type_name = codec.type_name(envelope.payload)
     except CodecError:
-        return ""
+        type_name = ""
+    return (
+        envelope.id,
+        envelope.to,
+        envelope.from_id,
+        envelope.thread_id,
+        envelope.chain,
+        type_name,
+    )
 
 
 def place(pid: int | None = None) -> str:

@@ -48,19 +48,19 @@ def trace(*, file: Path, thread: str, limit: int, as_json: bool) -> None:
     the last of them; what is still under way has none.
     """
     organism = load_shared(file)
-    with Survey(organism.backend, codec_of(organism)) as archive:
-        found = archive.conversation(thread)
+    with Survey(organism.backend, codec_of(organism)) as survey:
+        found = survey.conversation(thread)
         if found is None:
-            found = archive.conversation(archive.conversation_of(thread) or thread)
+            found = survey.conversation(survey.conversation_of(thread) or thread)
         if found is None:
             text = f"nothing of thread {thread!r} is kept; `pump threads` lists conversations"
             raise BackendError(text)
         letters = [
             (letter_id, letter)
-            for letter_id, letter in archive.letters(LETTERS)
+            for letter_id, letter in survey.letters(LETTERS)
             if letter is not None and letter.envelope.conversation == found.id
         ]
-        causes = causes_of(found, archive)
+        causes = causes_of(found, survey)
     branches = tree_of(found.hops)
     if as_json:
         click.echo(json.dumps(_facts(found, branches, letters, causes)))

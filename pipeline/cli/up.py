@@ -122,18 +122,26 @@ def up(
         stack.callback(end, parts, told, patience_s=patience_s)
         if is_worthless:
             stack.callback(_mute, parts)
-        arrival = None if command else Arrival(organism, parts)
-        _start(parts)
         # Ended last, but watched like the others.
-        watched = [Part("redis", (), process=at_hand.process), *parts]
-        if arrival is None:
-            if sys.stderr is not None and sys.stderr.isatty():
-                where = _redis_of(organism, at_hand)
-                say(f"{organism.name}: {where}; {counted(workers, 'worker')}")
-            return _run_to_its_end(command, watched, told)
-        _show(organism, at_hand, parts)
-        with arrival.awaited():
-            return _watch(watched, told)
+        redis = Part("redis", (), process=at_hand.process)
+        if not command:
+            return _serve(organism, at_hand, redis, parts, told)
+        _start(parts)
+        if sys.stderr is not None and sys.stderr.isatty():
+            where = _redis_of(organism, at_hand)
+            say(f"{organism.name}: {where}; {counted(workers, 'worker')}")
+        return _run_to_its_end(command, [redis, *parts], told)
+
+
+def _serve(
+    organism: Organism, at_hand: RedisAtHand, redis: Part, parts: list[Part], told: Told
+) -> int:
+    """Start the parts, say what they are and when they work, and stay until one ends."""
+    arrival = Arrival(organism, parts)
+    _start(parts)
+    _show(organism, at_hand, parts)
+    with arrival.awaited():
+        return _watch([redis, *parts], told)
 
 
 def _workers(organism: Organism, count: int, concurrency: int, loglevel: str) -> Iterator[Part]:

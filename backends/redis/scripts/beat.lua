@@ -20,7 +20,7 @@ if kind == 'w' then
     redis.call('HSET', worker_key(id), arg(), arg())
   end
   redis.call('PEXPIRE', worker_key(id), integer(lease * LEASES_KEPT))
-  if processes_of(id) > processes and is_short_of_published() then
+  if processes_of(id) > processes and is_short_of_published(backlog()) then
     -- They have come just now.
     nudge()
   end

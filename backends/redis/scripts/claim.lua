@@ -38,10 +38,10 @@ end
 if copies > 0 then
   count('copies', copies)
 end
-local backlog = redis.call('LLEN', READY)
-if backlog > 0 and redis.call('ZCARD', PUBLISHED) == 0 then
+local waits = redis.call('LLEN', READY)
+if waits > 0 and redis.call('ZCARD', PUBLISHED) == 0 then
   -- The next who is free would have to wait for an outcome.
   nudge()
 end
-records[#records + 1] = backlog
+records[#records + 1] = waits
 return records

@@ -9,11 +9,9 @@ while at < #ARGV do
   ids[#ids + 1], outcomes[#outcomes + 1] = arg(), arg()
 end
 -- Nothing here changes what waits to be published, what is, or who is alive, before it is taken.
-local waits = redis.call('LLEN', READY)
-local published = waits > 0 and redis.call('ZCARD', PUBLISHED) or 0
-local processes = waits > 0 and live_processes() or 0
+local waits, published, processes = backlog()
 -- Whoever takes one of these publishes more, where hardly enough is on its way.
-local has_more = waits > 0 and published <= processes
+local has_more = is_short_of_published(waits, published, processes)
 local holders = #ids > 0 and redis.call('HMGET', CLAIMS, unpack(ids))
 local found, done = {}, {}
 for i, id in ipairs(ids) do

@@ -24,10 +24,19 @@ local function unpacked(raw)
   return is_read and type(found) == 'table' and found or nil
 end
 
+-- How many wait to be published, and where any do how many batches are and how many processes live.
+local function backlog()
+  local waits = redis.call('LLEN', READY)
+  if waits == 0 then
+    return 0, 0, 0
+  end
+  return waits, redis.call('ZCARD', PUBLISHED), live_processes()
+end
+
 -- Does more wait, though not even one batch for each process and one more are published? It is not
 -- for every outcome to have that looked at.
-local function is_short_of_published()
-  return redis.call('LLEN', READY) > 0 and redis.call('ZCARD', PUBLISHED) <= live_processes()
+local function is_short_of_published(waits, published, processes)
+  return waits > 0 and published <= processes
 end
 
 local function worker_of(owner)
