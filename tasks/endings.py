@@ -16,23 +16,23 @@ _statuses: dict[int, int] = {}
 def remember_endings() -> None:
     """Have every pool of this process tell how a process ended before it forgets that it was."""
     pools: Any = AsynPool
-    if hasattr(pools._join_exited_workers, "__wrapped__"):
+    if hasattr(pools.process_flush_queues, "__wrapped__"):
         return
-    join = pools._join_exited_workers
+    flush = pools.process_flush_queues
 
-    @wraps(join)
-    def remember_and_join(pool: Any, *args: Any, **kwargs: Any) -> Any:
-        for process in list(pool._pool):
-            status = process.exitcode
-            if status is not None:
-                # Its id may have been another's before.
-                _statuses.pop(process.pid, None)
-                _statuses[process.pid] = status
-        while len(_statuses) > _MOST:
-            del _statuses[next(iter(_statuses))]
-        return join(pool, *args, **kwargs)
+    # What billiard (4.3) does with a process that has ended, right before it leaves the pool.
+    @wraps(flush)
+    def remember_and_flush(pool: Any, process: Any) -> None:
+        status = process.exitcode
+        if status is not None:
+            # Its id may have been another's before.
+            _statuses.pop(process.pid, None)
+            _statuses[process.pid] = status
+            while len(_statuses) > _MOST:
+                del _statuses[next(iter(_statuses))]
+        flush(pool, process)
 
-    pools._join_exited_workers = remember_and_join
+    pools.process_flush_queues = remember_and_flush
 
 
 def ending_of(pid: int) -> str:

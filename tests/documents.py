@@ -220,10 +220,12 @@ class Reader:
         return re.compile(_ANY_LINES.join(parts) + r"\Z"), ids
 
     def _start(self, command: str) -> "Typed":
+        # In this order: an id from here may hold the digits of a port in the document.
+        command = self._as_ours(command)
         for written, here in self._ids.items():
             command = command.replace(written, here)
         script = (
-            f". {self._state}\n{self._as_ours(command)}\n_code=$?\n"
+            f". {self._state}\n{command}\n_code=$?\n"
             f'{{ export -p; printf "cd %q\\n" "$PWD"; }} > {self._state}\nexit $_code'
         )
         return Typed.start(script, self.folder)

@@ -75,6 +75,13 @@ def test_it_is_one_shell(reader: Reader) -> None:
     assert (reader.folder / "inner" / "main.py").exists()
 
 
+def test_an_id_is_typed_as_it_was_shown(reader: Reader) -> None:
+    """Though digits of it are a port's in the document."""
+    here = FIRST.replace("0f9ba1e9", "0f6379e9")
+    reader.follow([console(f"$ echo {here[:4]}''{here[4:]} > shown; cat shown\n{SECOND}\n")])
+    reader.follow([console(f"$ grep -c {SECOND} shown\n1\n")])
+
+
 def test_what_stays_goes_on_until_the_end(reader: Reader) -> None:
     """Its first lines are enough; in the end it is interrupted as by Ctrl-C."""
     goes_on = "trap 'echo bye > bye; exit' INT; echo one; echo two; while :; do sleep 0.1; done"
