@@ -24,6 +24,8 @@ from tests.waiting import eventually
 _START_TIMEOUT_S = 60.0
 #: Short, so that tests of the dead need not wait for long.
 LEASE_S = 2.0
+#: What is promised of kills, outages and copies is shown of signed records.
+SIGNING_KEY = "a key for tests"
 
 
 def write_organism(
@@ -38,6 +40,7 @@ def write_organism(
         "organism": {"name": "test"},
         "backend": {"type": "redis", "redis_url": url_of_account(url), "redis_prefix": prefix},
         "process_pool": {"workers": 2},
+        "serialization": {"signing_key": SIGNING_KEY},
         "celery": {"lease_s": LEASE_S},
         "listeners": [dict(each) for each in listeners],
     }

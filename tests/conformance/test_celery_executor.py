@@ -123,6 +123,10 @@ class CeleryContract(ExecutorContract):
 
 
 class TestOverRedis(CeleryContract):
+    """Without a signing key."""
+
+    sections: ClassVar[dict[str, dict[str, Any]]] = {"serialization": {"signing_key": []}}
+
     async def test_a_handler_that_kills_its_process(self, executor: Executor, codec: Codec) -> None:
         """It is tried as often as the organism says; then its call fails, and no other."""
         killer = asyncio.create_task(self.failure(executor, codec, handlers.kill_own_process))
@@ -283,7 +287,6 @@ class TestSigned(CeleryContract):
     """With a signing key, and a process replaced after every third message."""
 
     sections: ClassVar[dict[str, dict[str, Any]]] = {
-        "serialization": {"signing_key": "a key for tests"},
         "process_pool": {"workers": 2, "max_tasks_per_child": 3},
         "celery": {"max_memory_mb": MAX_MEMORY_MB, "lease_s": LEASE_S},
     }

@@ -48,7 +48,7 @@ async def test_no_outcome_is_lost_with_the_answer_that_brought_it(
 ) -> None:
     """Whether Redis was asked for outcomes, or told to forget them."""
     organism = load_organism(organism_file)
-    codec = Codec(realm=organism.backend.redis_prefix)
+    codec = Codec(keys=organism.serialization.signing_key, realm=organism.backend.redis_prefix)
     codec.types.declare_module(handlers)
     chance = random.Random(7)  # noqa: S311 - the same breaks every time
     with running_worker(organism_file), running_proxy(redis_server.port) as proxy:

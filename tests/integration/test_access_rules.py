@@ -120,9 +120,7 @@ async def test_a_fleet_under_the_rules(server: RedisServer, tmp_path: Path) -> N
     with closing(client(server, "admin")) as admin:
         admin.acl_log_reset()
     url = f"redis://${{{ACCOUNT}:-{account('pump')}}}@127.0.0.1:{server.port}/0"
-    organism = write_organism(
-        tmp_path / "organism.yaml", url, PREFIX, [listener()], serialization={"signing_key": "key"}
-    )
+    organism = write_organism(tmp_path / "organism.yaml", url, PREFIX, [listener()])
     with closing(client(server, "admin")) as admin, running_worker(organism) as worker:
         async with StreamPump.from_file(organism) as running:
             requests = [running.request("work", Work(n), timeout_s=60) for n in range(50)]

@@ -124,7 +124,7 @@ async def test_forged_records_and_messages_harm_nobody(
     write: WriteOrganism, redis_client: redis.Redis, redis_prefix: str
 ) -> None:
     """Signed organisms refuse them; what they name is run all the same, and is not theirs."""
-    organism = write(serialization={"signing_key": "a key for tests"}, celery={"lease_s": 2.0})
+    organism = write(celery={"lease_s": 2.0})
     with running_worker(organism) as worker:
         async with StreamPump.from_file(organism) as pump, asyncio.timeout(60):
             assert (await pump.request("work", Work(1))).number == 1

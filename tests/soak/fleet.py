@@ -110,7 +110,6 @@ def running_fleet(
             server.url,
             PREFIX,
             LISTENERS,
-            serialization={"signing_key": "0123456789abcdef" * 4},
             **sections,
         )
         said: SimpleQueue[Said] = SimpleQueue()
