@@ -114,8 +114,6 @@ class RedisMailbox:
             held=self._held,
             on_missing=self._hurry,
         )
-        #: How many of this pump's scopes are on their way.
-        self._entering = 0
         #: Openings without a reply, by number, oldest first.
         self._unreplied: dict[int, None] = {}
         self._numbers = count(1)
@@ -138,7 +136,7 @@ class RedisMailbox:
     @property
     def open_conversations(self) -> int:
         """Conversations that this pump began and that have not ended."""
-        return len(self._news.scopes) - self._entering
+        return len(self._news.scopes) - len(self._news.entering)
 
     @property
     def lease_age_s(self) -> float | None:
@@ -171,7 +169,7 @@ class RedisMailbox:
         """Accept messages from outside; waits while Redis is away."""
         first = opening.envelopes[0]
         self._news.scopes[first.scope] = first.conversation
-        self._entering += 1
+        self._news.entering.add(first.scope)
         number = next(self._numbers)
         self._unreplied[number] = None
         opened = None
@@ -181,11 +179,11 @@ class RedisMailbox:
             opened = self._opened(opening, await reply, publication)
         finally:
             del self._unreplied[number]
-            self._entering -= 1
             if opened is None or opened.is_closed:
                 self._news.scopes.pop(first.scope, None)
             elif opened.is_duplicate and first.scope in self._news.scopes:
                 self._news.scopes[first.scope] = opened.conversation
+            self._news.entered(first.scope)
         return opened
 
     def _send_opening(self, opening: Opening, number: int) -> Awaitable[list[Any]]:

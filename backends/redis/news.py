@@ -42,6 +42,8 @@ class News:
         self.on_news: Callable[[Effects], None] = lambda _: None
         #: Conversation of each open scope that this pump began.
         self.scopes: dict[str, str] = {}
+        #: Those of them of which Redis has not said that it has them.
+        self.entering: set[str] = set()
         #: Whether what others tell must have reached replicas before it is passed on.
         self.must_be_safe = False
         self._client = client
@@ -51,6 +53,8 @@ class News:
         self._contact = contact
         #: How this pump answered scopes in settlements whose reply may have been lost.
         self._unheard: dict[str, Answer] = {}
+        #: Those that were entering when all others were asked about.
+        self._unasked: set[str] = set()
         self._asking: set[asyncio.Task[None]] = set()
 
     async def read(self, block_ms: int) -> None:
@@ -119,9 +123,19 @@ class News:
             self._ask({scope: self.scopes[scope]})
 
     def ask(self) -> None:
-        """News may have been lost: ask what became of every scope."""
-        if self.scopes:
-            self._ask(dict(self.scopes))
+        """News may have been lost: ask what became of every scope that Redis has had."""
+        self._unasked |= self.entering
+        known = {name: conv for name, conv in self.scopes.items() if name not in self.entering}
+        if known:
+            self._ask(known)
+
+    def entered(self, scope: str) -> None:
+        """Redis has said that it has *scope*, or never will have it."""
+        self.entering.discard(scope)
+        if scope in self._unasked:
+            self._unasked.discard(scope)
+            if scope in self.scopes:
+                self._ask({scope: self.scopes[scope]})
 
     async def stop(self) -> None:
         """Ask nothing more."""

@@ -1,15 +1,20 @@
 """A Redis that is full, or whose disk is: nothing is lost, everybody says so once and goes on."""
 
 import asyncio
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pipeline import StreamPump
+from backends import BackendConfig
+from pipeline import HandlerMetadata, HandlerResponse, Organism, StreamPump
 from tests.chaos.outages import refusals
 from tests.fleet import running_worker, write_organism
+from tests.proxy import running_proxy
 from tests.servers import running_redis
 from tests.soak.handlers import LISTENERS, Load
+from tests.waiting import eventually
 
 #: Bytes of each payload, and of Redis's memory beyond what it has at first: what a pump lets in at
 #: once needs several times that.
@@ -57,3 +62,34 @@ async def test_a_full_redis_drains_by_itself(
             assert [answer.number for answer in answers] == list(range(MANY))
         assert caplog.text.count("OOM: its memory is full; raise maxmemory, or") == 1, caplog.text
         assert worker.log.count("OOM: its memory is full") <= 1, worker.log
+
+
+async def test_what_waits_for_room_is_not_taken_for_lost(caplog: pytest.LogCaptureFixture) -> None:
+    """A connection breaks meanwhile, so the pump asks what became of what it has sent."""
+    with (
+        running_redis() as server,
+        running_proxy(server.port) as proxy,
+        closing(server.client()) as found,
+    ):
+        client: Any = found
+
+        def asked_for() -> int:
+            calls: int = client.info("commandstats").get("cmdstat_xread", {"calls": 0})["calls"]
+            return calls
+
+        async def echo(payload: Load, metadata: HandlerMetadata) -> HandlerResponse:
+            return HandlerResponse.respond(payload)
+
+        url = f"redis://127.0.0.1:{proxy.port}/0"
+        pump = StreamPump(Organism("test", backend=BackendConfig("redis", url, "door:")))
+        pump.register("echo", echo, Load)
+        async with pump, asyncio.timeout(60):
+            client.config_set("maxmemory", 1)
+            asked = asyncio.create_task(pump.request("echo", Load(7, "")))
+            assert await asyncio.to_thread(eventually, lambda: "OOM: its memory" in caplog.text)
+            before = asked_for()
+            proxy.cut()
+            # One that follows the break, and one that follows its answer.
+            assert await asyncio.to_thread(eventually, lambda: asked_for() > before + 1)
+            client.config_set("maxmemory", 0)
+            assert (await asked).number == 7
