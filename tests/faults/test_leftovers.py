@@ -12,7 +12,8 @@ from queue import SimpleQueue
 import pytest
 import redis
 
-from pipeline import StreamPump
+from backends import BackendConfig
+from pipeline import Gathered, HandlerMetadata, HandlerResponse, Organism, StreamPump
 from pipeline.organism_file import load_organism
 from tests.chaos.handlers import Ask
 from tests.chaos.pumps import PumpProcess, Said
@@ -86,16 +87,48 @@ async def test_after_the_time_to_live_no_key_is_left(
             await pump.inject("echo", Ask())
             await pump.join()
 
-    def left() -> set[str]:
-        keys = redis_client.scan_iter(match=f"{redis_prefix}*", count=1000)
-        return {key.decode().removeprefix(redis_prefix) for key in keys}
-
-    lasting = {key for key in left() if redis_client.ttl(f"{redis_prefix}{key}") == -1}
-    assert not lasting
+    assert not lasting(redis_client, redis_prefix)
     assert await asyncio.to_thread(
-        eventually, lambda: not left(), timeout_s=TTL_S + 60 * LEASE_S + 10
-    ), left()
+        eventually,
+        lambda: not left(redis_client, redis_prefix),
+        timeout_s=TTL_S + 60 * LEASE_S + 10,
+    ), left(redis_client, redis_prefix)
     found = redis_client.scan_iter(match=f"celery.{redis_prefix}*", count=1000)
     of_celery = {key.decode().removeprefix(f"celery.{redis_prefix}") for key in found}
     log.info("celery keeps %s", ", ".join(sorted(of_celery)))
     assert of_celery <= OF_CELERY
+
+
+async def test_a_pump_that_ends_before_its_second_beat(
+    redis_server: RedisServer, redis_client: redis.Redis, redis_prefix: str
+) -> None:
+    """Nothing is left for ever, though nobody renews anything after the first conversation."""
+
+    async def echo(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
+        return HandlerResponse.respond(payload)
+
+    async def spread(payload: Ask | Gathered, metadata: HandlerMetadata) -> HandlerResponse:
+        if isinstance(payload, Gathered):
+            return HandlerResponse.respond(payload.results[0])
+        return HandlerResponse.scatter([payload] * 3, to="echo")
+
+    backend = BackendConfig("redis", redis_server.url, redis_prefix, redis_ttl=60)
+    pump = StreamPump(Organism("test", backend=backend))
+    pump.register("echo", echo, Ask)
+    pump.register("spread", spread, Ask)
+    async with pump:
+        for name in ("echo", "spread"):
+            assert await pump.request(name, Ask(7)) == Ask(7)
+    assert left(redis_client, redis_prefix)
+    assert not lasting(redis_client, redis_prefix)
+
+
+def left(client: redis.Redis, prefix: str) -> set[str]:
+    """The keys under *prefix*."""
+    keys = client.scan_iter(match=f"{prefix}*", count=1000)
+    return {key.decode().removeprefix(prefix) for key in keys}
+
+
+def lasting(client: redis.Redis, prefix: str) -> set[str]:
+    """Those of them that never expire."""
+    return {key for key in left(client, prefix) if client.ttl(f"{prefix}{key}") == -1}

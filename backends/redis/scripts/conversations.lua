@@ -41,13 +41,21 @@ local function numeric_arg()
   return tonumber(arg())
 end
 
+-- Beats of pumps put the end of the counts off; there may be none any more.
+local function add_to_counts(what, by)
+  local is_first = redis.call('HINCRBY', COUNTS, what, by) == by
+  if is_first and real_ttl > 0 and redis.call('PTTL', COUNTS) == -1 then
+    redis.call('PEXPIRE', COUNTS, integer(real_ttl))
+  end
+end
+
 -- In a turn, what is counted at its end.
 local tally
 local function count(what, by)
   if tally then
     tally[what] = (tally[what] or 0) + (by or 1)
   else
-    redis.call('HINCRBY', COUNTS, what, by or 1)
+    add_to_counts(what, by or 1)
   end
 end
 

@@ -38,7 +38,7 @@ for pump, replied in pairs(replied_before) do
 end
 index_conversations()
 for what, by in pairs(tally) do
-  redis.call('HINCRBY', COUNTS, what, by)
+  add_to_counts(what, by)
 end
 tidy()
 replies[1] = waiting()
