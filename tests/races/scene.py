@@ -19,11 +19,17 @@ from backends.redis.mailbox import RedisMailbox
 from backends.redis.records import Records
 from backends.redis.streams import message_of
 from backends.terms import Terms
+from tests.fleet import SIGNING_KEY
 
 MAX_ATTEMPTS = 2
 #: Long, so that a lease ends when the race says so and not before.
 TERMS = Terms(lease_s=600, max_attempts=MAX_ATTEMPTS)
 PRESENT = time.time
+
+
+def signing(prefix: str) -> Codec:
+    """What all of them sign with."""
+    return Codec(keys=[SIGNING_KEY], realm=prefix)
 
 
 def key_of(work: Work) -> str:
@@ -44,7 +50,7 @@ class StillPump(RedisMailbox):
     """A pump's mailbox without its own threads and tasks."""
 
     def __init__(self, config: BackendConfig, skew_s: float) -> None:
-        super().__init__(config, Codec(), TERMS)
+        super().__init__(config, signing(config.redis_prefix), TERMS)
         self.skew_s = skew_s
         #: What its handlers work on.
         self.hands: dict[str, Work] = {}
@@ -146,7 +152,7 @@ class Facts:
     def __init__(self, client: redis.Redis, prefix: str) -> None:
         self.client: Any = client
         self.prefix = prefix
-        self._records = Records(Codec())
+        self._records = Records(signing(prefix))
 
     def key(self, rest: str) -> str:
         return f"{self.prefix}{rest}"

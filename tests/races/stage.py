@@ -11,12 +11,11 @@ import redis
 from hypothesis.stateful import RuleBasedStateMachine
 
 from backends import BackendConfig
-from backends.codec import Codec
 from backends.mailbox import Envelope, Work
 from backends.protocol import SlotRecord
 from backends.redis.ledger import Batch, LedgerClient
 from tests.races.model import INBOX, LEDGER, Model, Runs, Token
-from tests.races.scene import MAX_ATTEMPTS, TERMS, Facts, StillPump, skewed
+from tests.races.scene import MAX_ATTEMPTS, TERMS, Facts, StillPump, signing, skewed
 
 HOUR_S = 3600.0
 FINGERPRINT = "f"
@@ -46,7 +45,7 @@ class Stage(RuleBasedStateMachine):
         )
         self.client: Any = redis.Redis.from_url(self.url)
         self.facts = Facts(self.client, prefix)
-        self.ledger = LedgerClient(self.config, Codec(), TERMS)
+        self.ledger = LedgerClient(self.config, signing(prefix), TERMS)
         self.model, self.runs = Model(), Runs(MAX_ATTEMPTS)
         self.pumps: dict[str, StillPump] = {}
         #: Pumps that were killed and not yet buried, in that order: their names are random.
