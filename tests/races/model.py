@@ -80,6 +80,16 @@ class Model:
             each.parent == scope for each in self.scopes.values()
         )
 
+    def scatters(self, conversation: str) -> set[str]:
+        """Those of a conversation that wait for members, or to be settled."""
+        finished = {key: self.tokens[key].scope for key in self.gathered}
+        scopes = {name: gather.scope for name, gather in self.gathers.items()} | finished
+        return {
+            name
+            for name, scope in scopes.items()
+            if self.scopes[scope].conversation == conversation
+        }
+
     def at(self, where: str) -> list[str]:
         """The tokens in one place, or in one pump's hands."""
         return [key for key, token in self.tokens.items() if token.where == where]

@@ -4,6 +4,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import hypothesis.strategies as st
+import msgspec
 from hypothesis.stateful import initialize, precondition, rule
 from msgspec import structs
 
@@ -19,9 +20,10 @@ from backends.mailbox import (
     Scatter,
     Settlement,
 )
+from backends.protocol import SlotRecord
 from backends.redis.arguments import dispatch_id_of
 from tests.races.model import DELAYED, INBOX, LEDGER, Token, Told
-from tests.races.scene import StillPump, key_of, skewed
+from tests.races.scene import StillPump, key_of, signing, skewed
 from tests.races.stage import FINGERPRINT, HOUR_S, Stage, deaf, positions, pumps, skews
 
 answers = st.sampled_from(
@@ -40,6 +42,13 @@ def scatter_of(base: Envelope, gather: str, members: list[str] | None) -> list[S
             [structs.replace(reply_to, id=name, scope=name, payload=b"p") for name in members],
         )
     ]
+
+
+def first_of(conversation: str) -> Envelope:
+    """What begins a conversation that has no name of its sender's."""
+    payload = msgspec.msgpack.encode("payload")
+    ids = conversation, conversation, conversation, f"@{conversation}.me.to", conversation
+    return Envelope(*ids, "to", "me", payload, is_from_outside=True)
 
 
 async def applied(pump: StillPump, settlement: Settlement) -> Effects:
@@ -75,6 +84,24 @@ class PumpRaces(Stage):
         # Sent twice it must not look like somebody else's.
         assert (found.conversation, found.is_duplicate, found.is_new) == (conversation, False, True)
         self.arrive(pump, key)
+
+    @rule(slot=pumps, is_deaf=deaf)
+    def open_folded(self, slot: str, *, is_deaf: bool) -> None:
+        """One without an id, which is nothing but its first message until a pump has settled it."""
+        self.count("open_folded")
+        pump, name = self.pumps[slot], self.name("c")
+        envelope = first_of(name)
+        codec = signing(self.config.redis_prefix)
+        data = codec.seal_slot(envelope.payload, name, envelope.from_id, envelope.to)
+        self.model.open(name, name, name, data)
+        pump.asked.add(name)
+        pump.is_deaf = is_deaf
+        with skewed(pump.skew_s):
+            record = SlotRecord(name, envelope.chain, data)
+            found = self.do(pump.open(Opening([envelope], [record])))
+        pump.is_deaf = False
+        assert (found.conversation, found.is_duplicate, found.is_new) == (name, False, True)
+        self.arrive(pump, name)
 
     @rule(slot=pumps, position=positions)
     def open_again(self, slot: str, position: int) -> None:
@@ -126,6 +153,30 @@ class PumpRaces(Stage):
                 held = self.model.at(pump.pump)
                 found |= {key for key in held if not self.is_holding(pump, key)}
         return found
+
+    @precondition(lambda self: self.model.at(INBOX))
+    @rule(
+        slot=pumps,
+        limit=st.integers(1, 4),
+        sends=st.integers(0, 1),
+        members=st.none() | st.integers(1, 2),
+        answer=answers,
+        is_deaf=deaf,
+    )
+    def work_off(  # noqa: PLR0913 - as `settle`
+        self,
+        slot: str,
+        limit: int,
+        sends: int,
+        members: int | None,
+        answer: Answer | None,
+        *,
+        is_deaf: bool,
+    ) -> None:
+        """All that pumps hold is settled, one after the other."""
+        self.take(slot, limit)
+        while self.has_work():
+            self.settle(0, sends, members, answer, is_deaf=is_deaf, is_dead=False)
 
     @precondition(lambda self: self.model.at(INBOX))
     @rule(slot=pumps)

@@ -189,11 +189,28 @@ class Facts:
     def units(self, conversation: str) -> dict[str, int]:
         """What each open scope of a conversation counts."""
         fields = self.client.hgetall(self.key(f"v:{conversation}"))
+        if not fields and self._folded(conversation):
+            return {conversation: 1}
         return {
             name[1:].decode(): msgspec.msgpack.decode(value)[0]
             for name, value in fields.items()
             if name[:1] == b"s"
         }
+
+    def _folded(self, conversation: str) -> list[bytes]:
+        """The slot of one that is nothing but an entry, or nothing."""
+        entries = self.client.xrange(self.key("s:inbox"))
+        slots = [fields[b"d"] for _, fields in entries if self._begins(fields, conversation)]
+        assert len(slots) <= 1
+        return slots
+
+    def _begins(self, fields: dict[bytes, bytes], conversation: str) -> bool:
+        return b"d" in fields and self._of(fields) == conversation
+
+    def scatters(self, conversation: str) -> set[str]:
+        """Those of which anything is kept."""
+        names = self.client.hkeys(self.key(f"v:{conversation}"))
+        return {name[1:].decode() for name in names if name[:1] in (b"g", b"n", b"k")}
 
     def answer(self, conversation: str, scope: str) -> Answer | None:
         """What a root scope was answered."""
@@ -203,7 +220,7 @@ class Facts:
     def slots(self, conversation: str) -> list[bytes]:
         """The slots of a conversation's own thread."""
         found: list[bytes] = self.client.lrange(self.key(f"t:{conversation}"), 1, -1)
-        return found
+        return found or self._folded(conversation)
 
     def claims(self) -> dict[str, str]:
         """Who has which dispatch."""

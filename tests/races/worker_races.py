@@ -25,7 +25,7 @@ class WorkerRaces(PumpRaces):
         self.take(slot, size)
         while self.has_work(Envelope):
             self.dispatch(0, is_deaf=False)
-        self.publish(size)
+        self.publish(size, 10)
         for position in range(len(self.broker)):
             self.claim(worker, process, position, 0.0, is_deaf=False)
 
@@ -36,10 +36,10 @@ class WorkerRaces(PumpRaces):
         self.ledger.beat(worker, {f"f{FINGERPRINT}": 1, "p": 2})
 
     @precondition(lambda self: self.runs.tokens)
-    @rule(size=st.integers(1, 3))
-    def publish(self, size: int) -> None:
+    @rule(size=st.integers(1, 3), window=st.integers(1, 3))
+    def publish(self, size: int, window: int) -> None:
         self.count("publish")
-        for batch in self.ledger.publishable(10, 10, {"to": size}):
+        for batch in self.ledger.publishable(window, 10, {"to": size}):
             ids = batch.ids.split()
             assert not set(ids) & set(self.runs.claims)
             assert set(ids) <= set(self.runs.tokens)
