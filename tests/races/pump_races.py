@@ -1,12 +1,17 @@
 """What pumps may do, and what may be done to them."""
 
 from collections.abc import Coroutine
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis.stateful import initialize, precondition, rule
 from msgspec import structs
 
+from backends.codec import Codec
+from backends.errors import LetterNotFoundError
 from backends.mailbox import (
     Answer,
     Effects,
@@ -19,9 +24,10 @@ from backends.mailbox import (
     Scatter,
     Settlement,
 )
+from backends.redis.archive import Archive
 from backends.redis.arguments import dispatch_id_of
 from tests.races.model import DELAYED, INBOX, LEDGER, Token, Told
-from tests.races.scene import StillPump, key_of, skewed
+from tests.races.scene import StillPump, first_of, key_of, skewed
 from tests.races.stage import FINGERPRINT, HOUR_S, Stage, deaf, positions, pumps, skews
 
 answers = st.sampled_from(
@@ -75,6 +81,21 @@ class PumpRaces(Stage):
         # Sent twice it must not look like somebody else's.
         assert (found.conversation, found.is_duplicate, found.is_new) == (conversation, False, True)
         self.arrive(pump, key)
+
+    @rule(slot=pumps, is_deaf=deaf)
+    def begin_alone(self, slot: str, *, is_deaf: bool) -> None:
+        """A message that begins a conversation of no name: nothing is kept of it but its entry."""
+        self.count("begin_alone")
+        pump, name = self.pumps[slot], self.name("c")
+        record = self.first_slot_of(name)
+        self.model.open(name, name, name, record.data)
+        pump.asked.add(name)
+        pump.is_deaf = is_deaf
+        with skewed(pump.skew_s):
+            found = self.do(pump.open(Opening([first_of(name)], [record])))
+        pump.is_deaf = False
+        assert (found.conversation, found.is_duplicate, found.is_new) == (name, False, True)
+        self.arrive(pump, name)
 
     @rule(slot=pumps, position=positions)
     def open_again(self, slot: str, position: int) -> None:
@@ -194,7 +215,7 @@ class PumpRaces(Stage):
         for name in names + (scattered or []):
             self.arrive(pump, name)
         if is_dead:
-            self.model.letters.add(key)
+            self.model.letters[key] = base.conversation, bool(base.payload)
         told = Told()
         if answer is not None:
             self.model.answer(scope, answer, told)
@@ -208,6 +229,49 @@ class PumpRaces(Stage):
         assert effects.closed_scopes == [each for each in told.closed if each in mine]
         assert effects.closed_conversations == told.ended
         assert effects.dropped_answers == told.dropped
+
+    @precondition(lambda self: self.has_work(Envelope | Returned) and not self.model.at(INBOX))
+    @rule(position=positions, slot=pumps)
+    def a_copy_comes(self, position: int, slot: str) -> None:
+        """Of an entry that has been settled: it changes nothing."""
+        pump, key, work = self.pick(position)
+        if isinstance(work, Gathering) or not self.is_holding(pump, key):
+            return
+        fields = self.facts.entry(pump.entry_of(work))
+        self.settle(position, 0, None, None, is_deaf=False, is_dead=False)
+        if self.model.at(INBOX) or self.unseen():
+            return
+        self.count("a_copy_comes")
+        self.client.xadd(self.facts.key("s:inbox"), fields)
+        other = self.pumps[slot]
+        (copy,) = self.do(other.take(1))
+        taken = copy.envelope if isinstance(copy, Returned) else copy
+        assert isinstance(taken, Envelope)
+        record = self.slot_of(taken.conversation)
+        settlement = Settlement(taken, [record], [taken], [], [Answer(False, b"copy")], None, None)
+        assert self.do(applied(other, settlement)) == Effects([], [], [])
+        self.do(other.settle_down())
+
+    @precondition(lambda self: self.model.letters)
+    @rule(position=positions)
+    def replay(self, position: int) -> None:
+        """A dead letter runs again; to replay it twice is refused."""
+        found = [letter for letter, (_, may_run) in self.model.letters.items() if may_run]
+        if not found:
+            return
+        self.count("replay")
+        letter = found[position % len(found)]
+        conversation, _ = self.model.letters[letter]
+        key, scope = self.name("m"), self.name("s")
+        with (
+            Archive(self.config, Codec()) as archive,
+            patch("backends.redis.archive.uuid4", lambda: SimpleNamespace(hex=key)),
+            patch("backends.chains.new_thread_id", lambda: scope),
+        ):
+            assert archive.replay(letter) == conversation
+            with pytest.raises(LetterNotFoundError):
+                archive.replay(letter)
+        self.model.replay(letter, scope, key)
 
     def give_away(
         self, pump: StillPump, key: str, action: Coroutine[Any, Any, None], *, is_deaf: bool

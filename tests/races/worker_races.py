@@ -97,6 +97,25 @@ class WorkerRaces(PumpRaces):
             self.count("complete_what_is_anothers")
             assert self.hand_in(owner, others, 0.0) == [False] * len(others)
 
+    @precondition(lambda self: self.runs.claims)
+    @rule(worker=workers, process=processes, position=positions, lacks=st.booleans())
+    def release(self, worker: str, process: int, position: int, *, lacks: bool) -> None:
+        """A process won't run what it claimed; what others hold stays theirs."""
+        self.count("release")
+        owner = f"{worker}/{process}"
+        held = self.runs.held_by(owner)
+        ids = sorted(self.runs.claims)
+        assert self.ledger.release(owner, ids, FINGERPRINT if lacks else "") == len(held)
+        for each in held:
+            del self.runs.claims[each]
+
+    @precondition(lambda self: self.runs.tokens)
+    @rule()
+    def the_broker_refuses(self) -> None:
+        """What was to be published is put back."""
+        self.count("the_broker_refuses")
+        self.ledger.put_back(self.ledger.publishable(10, 10, {"to": 2}))
+
     def hand_in(self, owner: str, ids: list[str], skew: float) -> list[bool]:
         with skewed(skew):
             return self.ledger.complete(owner, {each: self.outcome(each) for each in ids})
