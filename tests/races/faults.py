@@ -31,6 +31,14 @@ FAULTS = [
     Fault("complete-ends-no-dispatch", "complete", "  finish(done)\n", ""),
     Fault("complete-ends-one-of-a-batch", "complete", "finish(done)", "finish({done[1]})"),
     Fault("complete-is-not-told", "complete", "      hand_over(ids[i], 'o', outcomes[i])\n", ""),
+    Fault("going-on-takes-anothers", "complete", "kept and not holder and", "kept and"),
+    Fault("going-on-is-not-kept", "complete", "    call_with('HSET', CLAIMS, claims)\n", ""),
+    Fault(
+        "going-on-forgets-what-it-took",
+        "complete",
+        "if claims[i + 1] == owner then",
+        "if false then",
+    ),
     # Deaths of workers and pumps.
     Fault("death-forgets-one-of-a-batch", "ledger", "again[#again + 1] = id", "again[1] = id"),
     Fault("death-counted-once-too-few", "ledger", "if #history >= max", "if #history > max"),
@@ -105,6 +113,26 @@ FAULTS = [
     Fault("deferred-while-folded", "defer", "unfold(conversation_id)", ""),
     Fault("taken-over-while-folded", "ledger", "        unfold_entry(entry[2])\n", ""),
     Fault("settled-while-folded", "settle", "    unfold_into(chain, pump, slot)\n", ""),
+    Fault("claim-leaves-it-published", "claim", "  redis.call('ZREM', PUBLISHED, joined)\n", ""),
+    Fault(
+        "claim-leaves-no-mark",
+        "claim",
+        "redis.call('SET', MARK, integer(tonumber(moment)), 'PX', integer(lease * LEASES_KEPT))",
+        "",
+    ),
+    Fault(
+        "lost-by-the-broker-is-lost",
+        "sweep",
+        "moved = moved + publish_again(integer(latest))\n",
+        "",
+    ),
+    Fault(
+        "recalled-as-open-for-ever",
+        "recall",
+        "and 'closed' or 'unknown'",
+        "and 'open' or 'unknown'",
+    ),
+    Fault("reopened-though-it-expires", "lives", "    redis.call('PERSIST', v)\n", ""),
     # What is put back, or runs again.
     Fault("released-is-lost", "release", "  put_first(ids)\n", ""),
     Fault(

@@ -58,6 +58,8 @@ class Stage(RuleBasedStateMachine):
         #: Every message the broker ever had; it may hand out each of them at any time.
         self.broker: list[Batch] = []
         self.opened: list[str] = []
+        #: Whether a batch was claimed, later than any that is long on its way.
+        self.is_marked = False
         self.names = 0
 
     def do(self, action: Awaitable[T]) -> T:
