@@ -108,7 +108,14 @@ FAULTS = [
         "if false then",
     ),
     Fault("who-joins-is-not-told", "open", "first[PUMPS] = first[PUMPS] .. ' ' .. pump", ""),
+    Fault(
+        "opened-again-but-not-counted",
+        "lives",
+        "set_field('o', tonumber(count_before or 0) + 1)",
+        "set_field('o', 1)",
+    ),
     # Folded conversations.
+    Fault("opened-within-while-folded", "open", "    unfold(known or id)\n", ""),
     Fault("dispatched-while-folded", "dispatch", "unfold(conversation_id)", ""),
     Fault("deferred-while-folded", "defer", "unfold(conversation_id)", ""),
     Fault("taken-over-while-folded", "ledger", "        unfold_entry(entry[2])\n", ""),

@@ -85,6 +85,10 @@ class Model:
         """The tokens in one place, or in one pump's hands."""
         return [key for key, token in self.tokens.items() if token.where == where]
 
+    def is_open(self, conversation: str) -> bool:
+        """Whether anything of it has yet to end."""
+        return any(each.conversation == conversation for each in self.scopes.values())
+
     def is_in_stream(self) -> bool:
         """Whether any token waits for a pump, or is held by one."""
         return any(token.where not in (DELAYED, LEDGER) for token in self.tokens.values())
@@ -148,9 +152,7 @@ class Model:
             del self.scopes[scope]
             if not found.parent:
                 told.closed.append(scope)
-                if not any(
-                    each.conversation == found.conversation for each in self.scopes.values()
-                ):
+                if not self.is_open(found.conversation):
                     told.ended.append(found.conversation)
             scope = found.parent
 
