@@ -72,7 +72,7 @@ fuzz: $(FUZZ_STAMP)
 races: $(DEV_STAMP)
 	$(BIN)/python -m tests.races
 
-# One fault after the other is planted in the scripts, and these races must find it; three minutes.
+# One fault after the other is planted in the scripts, and these races must find it.
 races-planted: $(DEV_STAMP)
 	$(BIN)/python -m tests.races.planted
 

@@ -88,12 +88,6 @@ FAULTS = [
     Fault("scope-above-stays-open", "lives", "    id = scope[PARENT]\n", "    id = ''\n"),
     Fault("close-is-not-told", "lives", "      tell(scope[PUMPS], 'closed', id, '')\n", ""),
     Fault("letter-is-lost", "settle", "redis.call('HSET', prefix .. 'l:letters', id, letter)", ""),
-    Fault(
-        "copy-enters-twice",
-        "settle",
-        "if (field(mark) ~= false) == (gather == '') then",
-        "if false then",
-    ),
     # Openings.
     Fault(
         "opened-twice-for-want-of-a-reply",
@@ -115,7 +109,6 @@ FAULTS = [
         "set_field('o', 1)",
     ),
     # Folded conversations.
-    Fault("opened-within-while-folded", "open", "    unfold(known or id)\n", ""),
     Fault("dispatched-while-folded", "dispatch", "unfold(conversation_id)", ""),
     Fault("deferred-while-folded", "defer", "unfold(conversation_id)", ""),
     Fault("taken-over-while-folded", "ledger", "        unfold_entry(entry[2])\n", ""),

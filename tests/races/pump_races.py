@@ -262,7 +262,7 @@ class PumpRaces(Stage):
         taken = copy.envelope if isinstance(copy, Returned) else copy
         assert isinstance(taken, Envelope)
         record = self.slot_of(taken.conversation)
-        settlement = Settlement(taken, [record], [taken], [], [Answer(False, b"copy")], None, None)
+        settlement = Settlement(taken, [record], [taken], [], [], None, None)
         assert self.do(applied(other, settlement)) == Effects([], [], [])
         self.do(other.settle_down())
 
