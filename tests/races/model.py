@@ -72,7 +72,8 @@ class Model:
     #: Slots of each thread, in the order of their settlements.
     slots: dict[str, list[bytes]] = field(default_factory=dict)
     late_answers: int = 0
-    letters: set[str] = field(default_factory=set)
+    #: Each with its conversation, and whether it may run again.
+    letters: dict[str, tuple[str, bool]] = field(default_factory=dict)
 
     def units(self, scope: str) -> int:
         """What keeps a scope open."""
@@ -94,6 +95,14 @@ class Model:
         """The tokens in one place, or in one pump's hands."""
         return [key for key, token in self.tokens.items() if token.where == where]
 
+    def is_open(self, conversation: str) -> bool:
+        """Whether anything of it has yet to end."""
+        return any(each.conversation == conversation for each in self.scopes.values())
+
+    def is_in_stream(self) -> bool:
+        """Whether any token waits for a pump, or is held by one."""
+        return any(token.where not in (DELAYED, LEDGER) for token in self.tokens.values())
+
     def move(self, source: str, target: str) -> None:
         """All tokens of one place go to another."""
         for key in self.at(source):
@@ -109,6 +118,12 @@ class Model:
         self.scopes[scope] = self.roots[scope] = Scope(conversation)
         self.tokens[message] = Token(scope)
         self.slots.setdefault(conversation, []).append(slot)
+
+    def replay(self, letter: str, scope: str, message: str) -> None:
+        """A dead letter runs again, in a root scope of its own."""
+        conversation, _ = self.letters.pop(letter)
+        self.scopes[scope] = self.roots[scope] = Scope(conversation)
+        self.tokens[message] = Token(scope)
 
     def scatter(self, scope: str, gather: str, members: list[str]) -> None:
         """Each member is a message in a scope of its own, both of one name."""
@@ -147,9 +162,7 @@ class Model:
             del self.scopes[scope]
             if not found.parent:
                 told.closed.append(scope)
-                if not any(
-                    each.conversation == found.conversation for each in self.scopes.values()
-                ):
+                if not self.is_open(found.conversation):
                     told.ended.append(found.conversation)
             scope = found.parent
 

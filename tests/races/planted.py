@@ -1,166 +1,84 @@
-"""`make races-planted`: faults planted in the scripts, one at a time; the races must find each.
+"""`make races-planted`: plants one fault after the other in the scripts; the races must find each.
 
-A check that finds nothing may look at nothing. What is given behind the command are names of
-faults; without any all are planted. The exit code is 1 where one was not found.
+A model that cannot fail proves nothing. Each fault is a small change of one script, raced in a
+process and against a Redis of its own until the model says what is wrong.
 """
 
+import logging
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
-from importlib.resources import files
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 from hypothesis import Phase
 
 from backends.redis import scripts
 from tests.machines import run_machine
+from tests.races.faults import FAULTS, Fault
 from tests.races.machine import Races
 from tests.servers import running_redis
 
-EXAMPLES, STEPS = 1000, 50
-#: Seconds after which a fault counts as not found.
-LIMIT_S = 120.0
+#: Seconds in which a fault is to be found, the server's start and the finding's replay included.
+LIMIT_S = 60.0
+EXAMPLES, STEPS = 400, 40
+_SCRIPTS = Path(scripts.__file__).parent / "scripts"
+_ROOT = Path(__file__).parents[2]
 
 
-class Fault(NamedTuple):
-    """Some text of one script, and what stands there instead."""
+class Verdict(NamedTuple):
+    """What came of one fault."""
 
-    script: str
+    is_found: bool
     text: str
-    instead: str = ""
 
 
-FAULTS = {
-    "a hop is acknowledged by whoever": Fault(
-        "settle",
-        "if not acknowledge(entry) then\n    save()",
-        "acknowledge(entry)\n  if false then\n    save()",
-    ),
-    "a scatter's members count for nothing": Fault(
-        "settle", "units = units + scatter(scope)", "scatter(scope)"
-    ),
-    "a finished scatter is kept": Fault("settle", "close_gather(gather)\n", "\n"),
-    "a dead letter is dropped": Fault("settle", "keep_letter(letter_id, letter)"),
-    "late answers are not counted": Fault("settle", "count('late_answers', dropped)"),
-    "a second answer replaces the first": Fault(
-        "scopes", "if not answer or field('r' .. id) then", "if not answer then"
-    ),
-    "a member is settled twice": Fault("scopes", "if scope[SETTLED] == 1 then", "if false then"),
-    "a finished scatter keeps nothing open": Fault("scopes", "add_unit(scope[PARENT])\n", "\n"),
-    "a member's answer is forgotten": Fault(
-        "scopes", "set_field('a' .. gather .. ':' .. scope[POSITION], answer)"
-    ),
-    "other pumps are told nothing": Fault(
-        "scopes",
-        "    else\n      redis.call('XADD'",
-        "    elseif false then\n      redis.call('XADD'",
-    ),
-    "a scope closes before its last message": Fault(
-        "lives", "if scope[UNITS] > 0 then", "if scope[UNITS] > 1 then"
-    ),
-    "a conversation that has ended stays open": Fault("lives", "call_with('ZREM', OPEN, ended)"),
-    "what has ended never expires": Fault("lives", "redis.call('PEXPIRE', v, integer(real_ttl))"),
-    "an opening sent twice is taken for another's": Fault(
-        "open", "if redis.call('ZSCORE', openings_of(pump), scope) == number then", "if false then"
-    ),
-    "a message id is forgotten": Fault(
-        "open", "redis.call('SET', prefix .. 'n:' .. message_id, id)"
-    ),
-    "who asks again is not told": Fault("open", "first[PUMPS] = first[PUMPS] .. ' ' .. pump"),
-    "what has closed counts as open": Fault("recall", "and 'closed' or", "and 'open' or"),
-    "a retry of what another holds": Fault(
-        "defer", "if not acknowledge(entry) then", "acknowledge(entry)\n  if false then"
-    ),
-    "a dispatch of what another holds": Fault(
-        "dispatch", "if not acknowledge(entry) then", "acknowledge(entry)\n  if false then"
-    ),
-    "a retry that was due stays": Fault(
-        "beat", "redis.call('HDEL', prefix .. 'l:delayed', message)"
-    ),
-    "what is run is published": Fault(
-        "publish", "elseif kept[i] and not holders[i] then", "elseif kept[i] then"
-    ),
-    "what has no room is dropped": Fault("publish", "put_first(left)\n", "\n"),
-    "a claim does not look at its holder": Fault(
-        "claim", "if kept[i] and (not holders[i] or holders[i] == owner) then", "if kept[i] then"
-    ),
-    "a claim is not kept": Fault("claim", "redis.call('HSET', CLAIMS, unpack(claims))"),
-    "an outcome is taken from whoever": Fault(
-        "complete", "if holders[i] == owner then", "if holders[i] then"
-    ),
-    "a dispatch outlives its outcome": Fault("complete", "finish(done)\n", "\n"),
-    "what a dead worker held is dropped": Fault("ledger", "put_first(again)\n", "\n"),
-    "a handler may kill once more": Fault(
-        "ledger", "if #history >= max_attempts then", "if #history > max_attempts then"
-    ),
-    "what is published again is dropped": Fault("ledger", "    put_first(ids)\n", "\n"),
-    "what a dead pump held is dropped": Fault("ledger", "deliver(unpack(entry[2]))\n", "\n"),
-    "what a dead pump held is there twice": Fault(
-        "ledger", "redis.call('XDEL', INBOX, row[1])\n", "\n"
-    ),
-    "a death counts against all the process held": Fault(
-        "bury",
-        "return is_counted and (running[owner] == '' or running[owner] == id)",
-        "return is_counted",
-    ),
-    "who lives is buried": Fault(
-        "sweep",
-        "redis.call('ZRANGEBYSCORE', ALIVE, '-inf', integer(now))",
-        "redis.call('ZRANGE', ALIVE, 0, -1)",
-    ),
-    "an opening of a folded one is taken for another's": Fault(
-        "begin", "if redis.call('ZSCORE', openings_of(pump), id) == number then", "if false then"
-    ),
-    "a folded conversation leads elsewhere": Fault(
-        "begin", "is_open[id] = place_of(entry)", "is_open[id] = place_of('1-1')"
-    ),
-    "a folded conversation's first hop unfolds nothing": Fault(
-        "settle", "unfold_into(chain, pump, slot)\n", "\n"
-    ),
-    "an outage is judged": Fault("sweep", "if now - since < lease then", "if false then"),
-    "a stop counts as a death": Fault(
-        "leave", "bury_worker(id, false, 1)", "bury_worker(id, true, 1)"
-    ),
-}
+def planted_text(fault: Fault) -> str:
+    """The script with its fault.
+
+    Raises:
+        ValueError: what is to be replaced is not there exactly once.
+    """
+    text = (_SCRIPTS / f"{fault.script}.lua").read_text()
+    found = text.count(fault.old)
+    if found != 1:
+        raise ValueError(f"{fault.name}: {fault.script}.lua has {found} times {fault.old!r}")
+    return text.replace(fault.old, fault.new)
 
 
-def main(names: Sequence[str]) -> int:
-    """Plant them one by one; say how each was found."""
-    missed, started = [], time.monotonic()
-    with running_redis() as server:
-        for name in names or FAULTS:
-            told = found_by(name, server.url)
-            if told is None:
-                missed.append(name)
-            sys.stdout.write(f"{name:<46}{told or 'NOT FOUND'}\n")
-            sys.stdout.flush()
-    took_s = time.monotonic() - started
-    total = len(names or FAULTS)
-    sys.stdout.write(f"{total - len(missed)} of {total} faults found, {took_s:.0f} s\n")
-    return 1 if missed else 0
+@contextmanager
+def planted(fault: Fault) -> Iterator[None]:
+    """Every script this process loads from now on has the fault."""
+    text = planted_text(fault)
+    with tempfile.TemporaryDirectory(prefix="pump-planted-") as folder:
+        shutil.copytree(_SCRIPTS, Path(folder) / "scripts")
+        (Path(folder) / "scripts" / f"{fault.script}.lua").write_text(text)
+        with patch.object(scripts, "files", lambda _: Path(folder)):
+            yield
 
 
-def found_by(name: str, url: str) -> str | None:
-    """After how many steps races over the Redis at *url* found this fault, and by which check."""
-    command = [sys.executable, "-c", "from tests.races.planted import race; race()", name, url]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-    except subprocess.TimeoutExpired:
-        return None
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip() or None
+class Planted(Races):
+    """Races that remember how far they had come before the last of them began."""
+
+    patience_s = 5.0
+    steps_before = 0
+
+    def __init__(self) -> None:
+        Planted.steps_before = self.ran.total()
+        super().__init__()
 
 
-def race() -> None:
-    """In a process of its own: with one fault planted; prints what was found, or nothing."""
-    name, url = sys.argv[1:]
-    with tempfile.TemporaryDirectory() as folder:
-        plant(FAULTS[name], Path(folder))
-        machine = type("Machine", (Races,), {"url": url})
+def race(fault: Fault) -> Verdict:
+    """Race with *fault* until something is wrong. Once in a process: scripts are cached."""
+    logging.disable(logging.CRITICAL)
+    with planted(fault), running_redis() as server:
+        machine = type("Machine", (Planted,), {"url": server.url})
         try:
             run_machine(
                 machine,
@@ -170,32 +88,77 @@ def race() -> None:
                 derandomize=True,
                 phases=[Phase.generate],
                 report_multiple_bugs=False,
+                print_blob=False,
             )
-        except Exception as exc:  # noqa: BLE001 - whatever the races say
-            sys.stdout.write(f"{Races.ran.total():>5} steps, {_check_of(exc)}\n")
+        except Exception as exc:  # noqa: BLE001 - whatever it is, it was found
+            # The last race but shows again what went wrong in the one before.
+            return Verdict(True, f"found after {Planted.steps_before} steps: {said(exc)}")
+    return Verdict(False, f"NOT FOUND in {Planted.ran.total()} steps")
 
 
-def plant(fault: Fault, folder: Path) -> None:
-    """Have this process take its scripts from *folder*, one of them with the fault."""
-    ours = folder / "scripts"
-    ours.mkdir()
-    for script in files("backends.redis").joinpath("scripts").iterdir():
-        text = script.read_text()
-        if script.name == f"{fault.script}.lua":
-            assert text.count(fault.text) == 1, f"{fault.script}: {text.count(fault.text)} places"
-            text = text.replace(fault.text, fault.instead)
-        (ours / script.name).write_text(text)
-    scripts.files = lambda _: folder  # type: ignore[attr-defined, assignment]
-    # What is run is what was planted.
-    assert scripts.script_text("turn")
+def said(exc: BaseException) -> str:
+    """Which promise was broken: the line that failed, and what it had to say."""
+    ours = _frames(exc)
+    # What goes wrong first may have more go wrong at the race's end.
+    while exc.__context__ is not None and _frames(exc.__context__):
+        exc = exc.__context__
+        ours = _frames(exc)
+    where = f"{ours[-1].name}: {ours[-1].line}" if ours else ""
+    text = " ".join(str(exc).split())[:120]
+    return f"{where} [{type(exc).__name__}{': ' if text else ''}{text}]"
 
 
-def _check_of(exc: Exception) -> str:
-    """Where in the races it was noticed."""
+def _frames(exc: BaseException) -> list[traceback.FrameSummary]:
     frames = traceback.extract_tb(exc.__traceback__)
-    ours = [frame.name for frame in frames if "/races/" in frame.filename]
-    return ours[-1] if isinstance(exc, AssertionError) else f"{type(exc).__name__} in {ours[-1]}"
+    return [frame for frame in frames if "/tests/races/" in frame.filename]
+
+
+def race_apart(fault: Fault) -> Verdict:
+    """The same in another process, for no longer than `LIMIT_S`."""
+    command = [sys.executable, "-m", "tests.races.planted", fault.name]
+    with subprocess.Popen(
+        command, cwd=_ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=LIMIT_S)
+        except subprocess.TimeoutExpired:
+            # It ends its server, as after any interrupt.
+            process.terminate()
+            process.communicate()
+            return Verdict(False, f"NOT FOUND in {LIMIT_S:.0f} s")
+    lines = [line for line in out.splitlines() if line.startswith(("found", "NOT FOUND"))]
+    last = (err.splitlines() or [""])[-1]
+    return Verdict(
+        bool(lines) and process.returncode == 0,
+        lines[-1] if lines else f"NOT FOUND: it ended with {process.returncode}: {last}",
+    )
+
+
+def main(names: list[str]) -> int:
+    """Race with every fault, or in this very process with the one that is named."""
+    by_name = {fault.name: fault for fault in FAULTS}
+    if names:
+        verdict = race(by_name[names[0]])
+        sys.stdout.write(f"{verdict.text}\n")
+        return 0 if verdict.is_found else 1
+    for fault in FAULTS:
+        planted_text(fault)
+    missed, started = 0, time.monotonic()
+    for fault in FAULTS:
+        began = time.monotonic()
+        verdict = race_apart(fault)
+        missed += not verdict.is_found
+        took = time.monotonic() - began
+        sys.stdout.write(f"{fault.name:<44} {took:3.0f} s  {verdict.text}\n")
+        sys.stdout.flush()
+    took = time.monotonic() - started
+    sys.stdout.write(f"{len(FAULTS) - missed} of {len(FAULTS)} faults found, {took:.0f} s\n")
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":
+    import signal
+
+    # So that a server that was started is ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     sys.exit(main(sys.argv[1:]))

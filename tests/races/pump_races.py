@@ -1,13 +1,16 @@
 """What pumps may do, and what may be done to them."""
 
 from collections.abc import Coroutine
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import hypothesis.strategies as st
-import msgspec
+import pytest
 from hypothesis.stateful import initialize, precondition, rule
 from msgspec import structs
 
+from backends.errors import LetterNotFoundError
 from backends.mailbox import (
     Answer,
     Effects,
@@ -20,10 +23,10 @@ from backends.mailbox import (
     Scatter,
     Settlement,
 )
-from backends.protocol import SlotRecord
+from backends.redis.archive import Archive
 from backends.redis.arguments import dispatch_id_of
 from tests.races.model import DELAYED, INBOX, LEDGER, Token, Told
-from tests.races.scene import StillPump, key_of, signing, skewed
+from tests.races.scene import StillPump, first_of, key_of, signing, skewed
 from tests.races.stage import FINGERPRINT, HOUR_S, Stage, deaf, positions, pumps, skews
 
 answers = st.sampled_from(
@@ -42,13 +45,6 @@ def scatter_of(base: Envelope, gather: str, members: list[str] | None) -> list[S
             [structs.replace(reply_to, id=name, scope=name, payload=b"p") for name in members],
         )
     ]
-
-
-def first_of(conversation: str) -> Envelope:
-    """What begins a conversation that has no name of its sender's."""
-    payload = msgspec.msgpack.encode("payload")
-    ids = conversation, conversation, conversation, f"@{conversation}.me.to", conversation
-    return Envelope(*ids, "to", "me", payload, is_from_outside=True)
 
 
 async def applied(pump: StillPump, settlement: Settlement) -> Effects:
@@ -70,8 +66,20 @@ class PumpRaces(Stage):
     def open(self, slot: str, *, is_deaf: bool) -> None:
         """A message from outside, under an id of its sender's."""
         self.count("open")
+        self.enter(self.name("c"), slot, is_deaf=is_deaf)
+
+    @precondition(lambda self: self.model.slots)
+    @rule(slot=pumps, position=positions, is_deaf=deaf)
+    def open_within(self, slot: str, position: int, *, is_deaf: bool) -> None:
+        """The same, into a conversation that there is: open, ended, or nothing but a message."""
+        self.count("open_within")
+        conversations = list(self.model.slots)
+        self.enter(conversations[position % len(conversations)], slot, is_deaf=is_deaf)
+
+    def enter(self, conversation: str, slot: str, *, is_deaf: bool) -> None:
         pump = self.pumps[slot]
-        conversation, scope, key = self.name("c"), self.name("s"), self.name("m")
+        scope, key = self.name("s"), self.name("m")
+        is_new = not self.model.is_open(conversation)
         record = self.slot_of(conversation)
         self.model.open(conversation, scope, key, record.data)
         pump.asked.add(scope)
@@ -82,23 +90,22 @@ class PumpRaces(Stage):
             found = self.do(pump.open(Opening([envelope], [record], f"id-{scope}")))
         pump.is_deaf = False
         # Sent twice it must not look like somebody else's.
-        assert (found.conversation, found.is_duplicate, found.is_new) == (conversation, False, True)
+        assert (found.conversation, found.is_duplicate) == (conversation, False)
+        # Whether it was the first is forgotten with the reply.
+        assert found.is_new == is_new or is_deaf
         self.arrive(pump, key)
 
     @rule(slot=pumps, is_deaf=deaf)
-    def open_folded(self, slot: str, *, is_deaf: bool) -> None:
-        """One without an id, which is nothing but its first message until a pump has settled it."""
-        self.count("open_folded")
+    def begin_alone(self, slot: str, *, is_deaf: bool) -> None:
+        """A message that begins a conversation of no name: nothing is kept of it but its entry."""
+        self.count("begin_alone")
         pump, name = self.pumps[slot], self.name("c")
-        envelope = first_of(name)
-        codec = signing(self.config.redis_prefix)
-        data = codec.seal_slot(envelope.payload, name, envelope.from_id, envelope.to)
-        self.model.open(name, name, name, data)
+        record = self.first_slot_of(name)
+        self.model.open(name, name, name, record.data)
         pump.asked.add(name)
         pump.is_deaf = is_deaf
         with skewed(pump.skew_s):
-            record = SlotRecord(name, envelope.chain, data)
-            found = self.do(pump.open(Opening([envelope], [record])))
+            found = self.do(pump.open(Opening([first_of(name)], [record])))
         pump.is_deaf = False
         assert (found.conversation, found.is_duplicate, found.is_new) == (name, False, True)
         self.arrive(pump, name)
@@ -245,7 +252,7 @@ class PumpRaces(Stage):
         for name in names + (scattered or []):
             self.arrive(pump, name)
         if is_dead:
-            self.model.letters.add(key)
+            self.model.letters[key] = base.conversation, bool(base.payload)
         told = Told()
         if answer is not None:
             self.model.answer(scope, answer, told)
@@ -259,6 +266,50 @@ class PumpRaces(Stage):
         assert effects.closed_scopes == [each for each in told.closed if each in mine]
         assert effects.closed_conversations == told.ended
         assert effects.dropped_answers == told.dropped
+
+    @precondition(lambda self: self.has_work(Envelope | Returned) and not self.model.at(INBOX))
+    @rule(position=positions, slot=pumps)
+    def a_copy_comes(self, position: int, slot: str) -> None:
+        """Of an entry that has been settled: it changes nothing."""
+        pump, key, work = self.pick(position)
+        if isinstance(work, Gathering) or not self.is_holding(pump, key):
+            return
+        fields = self.facts.entry(pump.entry_of(work))
+        self.settle(position, 0, None, None, is_deaf=False, is_dead=False)
+        if self.model.at(INBOX) or self.unseen():
+            return
+        self.count("a_copy_comes")
+        self.client.xadd(self.facts.key("s:inbox"), fields)
+        other = self.pumps[slot]
+        (copy,) = self.do(other.take(1))
+        taken = copy.envelope if isinstance(copy, Returned) else copy
+        assert isinstance(taken, Envelope)
+        record = self.slot_of(taken.conversation)
+        answer = Answer(False, b"copy")
+        settlement = Settlement(taken, [record], [taken], [], [answer], None, None)
+        assert self.do(applied(other, settlement)) == Effects([], [], [])
+        self.do(other.settle_down())
+
+    @precondition(lambda self: self.model.letters)
+    @rule(position=positions)
+    def replay(self, position: int) -> None:
+        """A dead letter runs again; to replay it twice is refused."""
+        found = [letter for letter, (_, may_run) in self.model.letters.items() if may_run]
+        if not found:
+            return
+        self.count("replay")
+        letter = found[position % len(found)]
+        conversation, _ = self.model.letters[letter]
+        key, scope = self.name("m"), self.name("s")
+        with (
+            Archive(self.config, signing(self.config.redis_prefix)) as archive,
+            patch("backends.redis.archive.uuid4", lambda: SimpleNamespace(hex=key)),
+            patch("backends.chains.new_thread_id", lambda: scope),
+        ):
+            assert archive.replay(letter) == conversation
+            with pytest.raises(LetterNotFoundError):
+                archive.replay(letter)
+        self.model.replay(letter, scope, key)
 
     def give_away(
         self, pump: StillPump, key: str, action: Coroutine[Any, Any, None], *, is_deaf: bool

@@ -11,8 +11,10 @@ import msgspec
 import redis
 
 from backends import BackendConfig
+from backends.chains import conversation_chain
 from backends.codec import Codec
-from backends.mailbox import Answer, Effects, Gathering, Returned, Work
+from backends.mailbox import Answer, Effects, Envelope, Gathering, Returned, Work
+from backends.redis import arguments
 from backends.redis.caretaker import Caretaker
 from backends.redis.inbox import GROUP
 from backends.redis.mailbox import RedisMailbox
@@ -25,6 +27,8 @@ MAX_ATTEMPTS = 2
 #: Long, so that a lease ends when the race says so and not before.
 TERMS = Terms(lease_s=600, max_attempts=MAX_ATTEMPTS)
 PRESENT = time.time
+#: A payload as the codec writes it: its type's name, and itself.
+TYPED = msgspec.msgpack.encode(("T", 1))
 
 
 def signing(prefix: str) -> Codec:
@@ -37,6 +41,13 @@ def key_of(work: Work) -> str:
     if isinstance(work, Gathering):
         return work.reply_to.id
     return work.envelope.id if isinstance(work, Returned) else work.id
+
+
+def first_of(conversation: str) -> Envelope:
+    """The message that begins a conversation of no name."""
+    chain = conversation_chain("", conversation, "external", "to")
+    ids = conversation, conversation, conversation, chain, conversation
+    return Envelope(*ids, "to", "external", TYPED, is_from_outside=True)
 
 
 @contextmanager
@@ -135,6 +146,10 @@ class StillPump(RedisMailbox):
             taking.cancel()
             await asyncio.gather(taking, return_exceptions=True)
 
+    def entry_of(self, work: Work) -> bytes:
+        """The stream entry that it would end."""
+        return self._held._entries[arguments.key_of(work)][-1]
+
     async def kill(self) -> None:
         """End without a word."""
         await self._news.stop()
@@ -186,6 +201,20 @@ class Facts:
     def _of(self, fields: dict[bytes, bytes]) -> str:
         return key_of(message_of(self._records, fields))
 
+    def entry(self, entry: bytes) -> dict[bytes, bytes]:
+        """The fields of one entry of the inbox."""
+        ((_, fields),) = self.client.xrange(self.key("s:inbox"), entry, entry)
+        return dict(fields)
+
+    def _folded(self, conversation: str) -> dict[bytes, bytes] | None:
+        """The entry that a conversation stands in, where it is nothing else yet."""
+        if self.client.zscore(self.key("i:open"), conversation) is None:
+            return None
+        for _, fields in self.client.xrange(self.key("s:inbox")):
+            if b"l" in fields and fields[b"l"].decode() == first_of(conversation).chain:
+                return dict(fields)
+        return None
+
     def units(self, conversation: str) -> dict[str, int]:
         """What each open scope of a conversation counts."""
         fields = self.client.hgetall(self.key(f"v:{conversation}"))
@@ -196,16 +225,6 @@ class Facts:
             for name, value in fields.items()
             if name[:1] == b"s"
         }
-
-    def _folded(self, conversation: str) -> list[bytes]:
-        """The slot of one that is nothing but an entry, or nothing."""
-        entries = self.client.xrange(self.key("s:inbox"))
-        slots = [fields[b"d"] for _, fields in entries if self._begins(fields, conversation)]
-        assert len(slots) <= 1
-        return slots
-
-    def _begins(self, fields: dict[bytes, bytes], conversation: str) -> bool:
-        return b"d" in fields and self._of(fields) == conversation
 
     def scatters(self, conversation: str) -> set[str]:
         """Those of which anything is kept."""
@@ -220,7 +239,8 @@ class Facts:
     def slots(self, conversation: str) -> list[bytes]:
         """The slots of a conversation's own thread."""
         found: list[bytes] = self.client.lrange(self.key(f"t:{conversation}"), 1, -1)
-        return found or self._folded(conversation)
+        folded = None if found else self._folded(conversation)
+        return [folded[b"d"]] if folded else found
 
     def claims(self) -> dict[str, str]:
         """Who has which dispatch."""

@@ -15,7 +15,16 @@ from backends.mailbox import Envelope, Work
 from backends.protocol import SlotRecord
 from backends.redis.ledger import Batch, LedgerClient
 from tests.races.model import INBOX, LEDGER, Model, Runs, Token
-from tests.races.scene import MAX_ATTEMPTS, TERMS, Facts, StillPump, signing, skewed
+from tests.races.scene import (
+    MAX_ATTEMPTS,
+    TERMS,
+    TYPED,
+    Facts,
+    StillPump,
+    first_of,
+    signing,
+    skewed,
+)
 
 HOUR_S = 3600.0
 FINGERPRINT = "f"
@@ -35,6 +44,8 @@ class Stage(RuleBasedStateMachine):
     url: ClassVar[str] = ""
     #: How often each rule ran, in all examples.
     ran: ClassVar[Counter[str]] = Counter()
+    #: Seconds that one step of a pump may take.
+    patience_s: ClassVar[float] = 20.0
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,10 +66,12 @@ class Stage(RuleBasedStateMachine):
         #: Every message the broker ever had; it may hand out each of them at any time.
         self.broker: list[Batch] = []
         self.opened: list[str] = []
+        #: Whether a batch was claimed, later than any that is long on its way.
+        self.is_marked = False
         self.names = 0
 
     def do(self, action: Awaitable[T]) -> T:
-        return self.loop.run_until_complete(asyncio.wait_for(action, 20))
+        return self.loop.run_until_complete(asyncio.wait_for(action, self.patience_s))
 
     def count(self, name: str) -> None:
         type(self).ran[name] += 1
@@ -108,6 +121,12 @@ class Stage(RuleBasedStateMachine):
     def slot_of(self, conversation: str) -> SlotRecord:
         data = self.name("slot").encode()
         return SlotRecord(conversation, f"@{conversation}.external.to", data)
+
+    def first_slot_of(self, conversation: str) -> SlotRecord:
+        """From which the first message follows."""
+        codec = signing(self.config.redis_prefix)
+        data = codec.seal_slot(TYPED, conversation, "external", "to")
+        return SlotRecord(conversation, first_of(conversation).chain, data)
 
     def pick(self, position: int, kind: Any = Work) -> tuple[StillPump, str, Work]:
         """A piece of work in any pump's hands."""

@@ -1,5 +1,9 @@
 """What workers may do, and what may be done to them."""
 
+from collections.abc import Sequence
+from typing import Any
+from unittest.mock import patch
+
 import hypothesis.strategies as st
 from hypothesis.stateful import precondition, rule
 
@@ -66,11 +70,14 @@ class WorkerRaces(PumpRaces):
             for each in ids.split()
             if each in self.runs.tokens and self.runs.claims.get(each, owner) == owner
         ]
+        published = self.facts.key("l:published")
+        self.is_marked |= self.client.zscore(published, ids) is not None
         with skewed(skew):
             if is_deaf:
                 self.ledger.claim(owner, ids)
             found = self.ledger.claim(owner, ids)
         assert [each for each, _ in found] == expected
+        assert self.client.zscore(published, ids) is None
         self.runs.claims |= dict.fromkeys(expected, owner)
 
     @precondition(lambda self: self.runs.claims)
@@ -88,6 +95,44 @@ class WorkerRaces(PumpRaces):
             assert self.hand_in(owner, held, skew) == [False] * len(held)
 
     @precondition(lambda self: self.runs.claims)
+    @rule(position=positions, wanted=st.integers(1, 3), is_deaf=deaf)
+    def go_on(self, position: int, wanted: int, *, is_deaf: bool) -> None:
+        """A process hands in all it holds, and takes what waits past the broker."""
+        owners = sorted(set(self.runs.claims.values()))
+        owner = owners[position % len(owners)]
+        held = self.runs.held_by(owner)
+        self.count("go_on")
+        run = self.ledger._run
+
+        def run_again(name: str, *arguments: Any, again: Sequence[Any]) -> Any:
+            run(name, *arguments)
+            return run(name, *again)
+
+        outcomes = {each: self.outcome(each) for each in held}
+        with patch.object(self.ledger, "_run", run_again if is_deaf else run):
+            accepted, taken = self.ledger.go_on(owner, outcomes, "to", wanted)
+        assert accepted == [not is_deaf] * len(held)
+        assert len(taken) <= wanted
+        for each in held:
+            self.finish_run(each)
+        for each, _ in taken:
+            self.count("go_on_takes")
+            assert each in self.runs.tokens
+            assert each not in self.runs.claims
+            self.runs.claims[each] = owner
+
+    @precondition(lambda self: self.is_marked)
+    @rule(slot=pumps)
+    def the_broker_lost_them(self, slot: str) -> None:
+        """What was published long ago, before others that were claimed, is published again."""
+        self.count("the_broker_lost_them")
+        published = self.facts.key("l:published")
+        for batch in self.client.zrange(published, 0, -1):
+            self.client.zadd(published, {batch: 1})
+        self.beat(slot)
+        assert not self.client.exists(published)
+
+    @precondition(lambda self: self.runs.claims)
     @rule(worker=workers, process=processes)
     def complete_what_is_anothers(self, worker: str, process: int) -> None:
         """One that was taken for dead hands in what others run by now."""
@@ -96,6 +141,25 @@ class WorkerRaces(PumpRaces):
         if others:
             self.count("complete_what_is_anothers")
             assert self.hand_in(owner, others, 0.0) == [False] * len(others)
+
+    @precondition(lambda self: self.runs.claims)
+    @rule(worker=workers, process=processes, position=positions, lacks=st.booleans())
+    def release(self, worker: str, process: int, position: int, *, lacks: bool) -> None:
+        """A process won't run what it claimed; what others hold stays theirs."""
+        self.count("release")
+        owner = f"{worker}/{process}"
+        held = self.runs.held_by(owner)
+        ids = sorted(self.runs.claims)
+        assert self.ledger.release(owner, ids, FINGERPRINT if lacks else "") == len(held)
+        for each in held:
+            del self.runs.claims[each]
+
+    @precondition(lambda self: self.runs.tokens)
+    @rule()
+    def the_broker_refuses(self) -> None:
+        """What was to be published is put back."""
+        self.count("the_broker_refuses")
+        self.ledger.put_back(self.ledger.publishable(10, 10, {"to": 2}))
 
     def hand_in(self, owner: str, ids: list[str], skew: float) -> list[bool]:
         with skewed(skew):
