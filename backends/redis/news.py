@@ -161,11 +161,11 @@ class News:
                 gone[scope] = scopes[scope]
                 continue
             unheard = self._unheard.pop(scope, None)
-            if is_gone and not record and unheard is not None:
-                # The conversation is forgotten already. If it was another pump that answered
-                # it, this pump has heard that by its stream.
+            is_forgotten = is_gone and state == b"unknown"
+            if is_forgotten and not record and unheard is not None:
+                # If it was another pump that answered it, this pump has heard that by its stream.
                 self.on_news(Effects([(scope, unheard)], [], []))
-            if is_gone and state == b"unknown":
+            if is_forgotten:
                 self.scopes.pop(scope, None)
                 self.on_news(Effects([], [scope], [], unknown_scopes=[scope]))
             elif is_gone:

@@ -80,9 +80,14 @@ class StillPump(RedisMailbox):
         run = self._scripts.run
 
         async def run_again(name: str, *arguments: Any) -> Any:
-            if self.is_deaf:
+            is_deaf = self.is_deaf and name != "recall"
+            if is_deaf:
                 await run(name, *arguments)
-            return await run(name, *arguments)
+            reply = await run(name, *arguments)
+            if is_deaf:
+                # As whenever Redis is back.
+                self._news.ask()
+            return reply
 
         self._scripts.run = run_again  # type: ignore[method-assign, assignment]
 
