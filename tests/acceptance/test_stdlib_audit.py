@@ -1,13 +1,14 @@
 """The example from outside: what it writes, what it says, how it ends."""
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,43 @@ FLEET = [*PUMP, "up", str(EXAMPLE / "organism.yaml"), "--workers", "2", "--"]
 #: Seconds within which an interrupt ends it, and those that a quiet machine takes to start it and
 #: its fleet: one that takes longer to start it may take as much longer to end it.
 ENDS_S, STARTS_S, FLEET_STARTS_S = 5.0, 0.7, 1.5
+#: It may become busy in between, but hardly each time.
+ATTEMPTS = 3
 
 
 def command(out: Path, *arguments: str) -> list[str]:
     return [sys.executable, str(EXAMPLE), "--out", str(out), *arguments]
 
 
-def limit_s(started_s: float, usual_s: float) -> float:
-    """How long it may take to end on this machine."""
-    return ENDS_S * max(1.0, started_s / usual_s)
+class Stopwatch:
+    """How soon an interrupt ends what a quiet machine starts within *usual_s* seconds."""
+
+    def __init__(self, usual_s: float) -> None:
+        self._usual_s, self._slowness = usual_s, 1.0
+        self._since = time.monotonic()
+
+    def has_started(self) -> None:
+        self._slowness = max(1.0, self._lap() / self._usual_s)
+
+    def seconds(self) -> float:
+        """Since it had started, as a quiet machine would have counted them."""
+        return self._lap() / self._slowness
+
+    def _lap(self) -> float:
+        since, self._since = self._since, time.monotonic()
+        return self._since - since
+
+
+def soonest(interrupt: Callable[[Path], float], tmp_path: Path) -> float:
+    """The least seconds of some attempts, as few as will do."""
+    least = math.inf
+    for attempt in range(ATTEMPTS):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        least = min(least, interrupt(folder))
+        if least <= ENDS_S:
+            break
+    return least
 
 
 def audit(
@@ -100,41 +129,53 @@ def _children(pid: int) -> list[int]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_drains_and_leaves_no_process(tmp_path: Path, number: int) -> None:
     """Within 5 s, with exit 130, no traceback, and nothing left behind."""
-    began = time.monotonic()
-    running = subprocess.Popen(
-        [sys.executable, str(EXAMPLE), "--out", str(tmp_path / "out")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    # Two pool processes beside their server and the resource tracker: it is at work.
-    assert eventually(lambda: len(_children(running.pid)) >= 4, timeout_s=30)
-    started_s = time.monotonic() - began
-    children = _children(running.pid)
-    # As a terminal does it: to the whole group at once.
-    os.killpg(running.pid, number)
-    _, errors = running.communicate(timeout=limit_s(started_s, STARTS_S))
-    assert running.returncode == 130
-    assert errors == "stdlib_audit: interrupted\n"
-    gone = [f"/proc/{pid}" for pid in children]
-    assert eventually(lambda: not any(map(os.path.exists, gone)))
+
+    def interrupt(folder: Path) -> float:
+        watch = Stopwatch(STARTS_S)
+        running = subprocess.Popen(
+            [sys.executable, str(EXAMPLE), "--out", str(folder / "out")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        # Two pool processes beside their server and the resource tracker: it is at work.
+        assert eventually(lambda: len(_children(running.pid)) >= 4, timeout_s=30)
+        watch.has_started()
+        children = _children(running.pid)
+        # As a terminal does it: to the whole group at once.
+        os.killpg(running.pid, number)
+        _, errors = running.communicate(timeout=60)
+        took_s = watch.seconds()
+        assert running.returncode == 130
+        assert errors == "stdlib_audit: interrupted\n"
+        gone = [f"/proc/{pid}" for pid in children]
+        assert eventually(lambda: not any(map(os.path.exists, gone)))
+        return took_s
+
+    assert soonest(interrupt, tmp_path) <= ENDS_S
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_the_fleet_as_well(tmp_path: Path, number: int) -> None:
     """Within 5 s, with exit 130 and no traceback; no process is left, and no folder."""
     require_redis()
-    variables: dict[str, Any] = {"BACKEND": "redis", "TMPDIR": str(tmp_path)}
-    words = [*FLEET[len(PUMP) :], *command(tmp_path / "out")]
-    began = time.monotonic()
-    with started(tmp_path, *words, **variables) as demo:
-        # Redis, two workers with a process each, the audit, and `up` itself.
-        assert eventually(lambda: len(demo.session()) >= 7, timeout_s=60), demo.log
-        started_s = time.monotonic() - began
-        everything = demo.session()
-        os.killpg(demo.process.pid, number)
-        assert demo.process.wait(limit_s(started_s, FLEET_STARTS_S)) == 130
-        assert demo.log == "stdlib_audit: interrupted\n"
-        assert eventually(lambda: not any(map(is_alive, everything)))
-        assert list(tmp_path.glob("pump-*")) == []
+
+    def interrupt(folder: Path) -> float:
+        variables: dict[str, Any] = {"BACKEND": "redis", "TMPDIR": str(folder)}
+        words = [*FLEET[len(PUMP) :], *command(folder / "out")]
+        watch = Stopwatch(FLEET_STARTS_S)
+        with started(folder, *words, **variables) as demo:
+            # Redis, two workers with a process each, the audit, and `up` itself.
+            assert eventually(lambda: len(demo.session()) >= 7, timeout_s=60), demo.log
+            watch.has_started()
+            everything = demo.session()
+            os.killpg(demo.process.pid, number)
+            assert demo.process.wait(60) == 130
+            took_s = watch.seconds()
+            assert demo.log == "stdlib_audit: interrupted\n"
+            assert eventually(lambda: not any(map(is_alive, everything)))
+            assert list(folder.glob("pump-*")) == []
+        return took_s
+
+    assert soonest(interrupt, tmp_path) <= ENDS_S

@@ -306,7 +306,7 @@ class TestSigned(CeleryContract):
             # Said once it is set aside, which the caller may hear of first.
             assert await asyncio.to_thread(
                 eventually, lambda: worker.log.count("record refused") == 3
-            )
+            ), worker.log
 
     async def test_a_child_is_replaced_after_its_time(
         self, executor: Executor, codec: Codec

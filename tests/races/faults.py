@@ -12,6 +12,8 @@ class Fault(NamedTuple):
     new: str
 
 
+#: What the races must get through.
+CONTROL = Fault("nothing", "settle", "count('hops')", "count('hops')")
 FAULTS = [
     # Claims, and what comes of them.
     Fault(
@@ -54,6 +56,7 @@ FAULTS = [
         "return is_counted and (running[owner] == '' or running[owner] == id)",
         "return is_counted",
     ),
+    Fault("stop-counts-as-death", "leave", "bury_worker(id, false, 1)", "bury_worker(id, true, 1)"),
     Fault("deaths-kept-for-ever", "ledger", "    redis.call('HDEL', DEATHS, id)\n", ""),
     Fault("dead-pump-loses-its-messages", "ledger", "        deliver(unpack(entry[2]))\n", ""),
     Fault(
@@ -84,11 +87,32 @@ FAULTS = [
         "if not answer or field('r' .. id) then",
         "if not answer then",
     ),
+    Fault(
+        "members-answer-is-lost",
+        "scopes",
+        "    set_field('a' .. gather .. ':' .. scope[POSITION], answer)\n",
+        "",
+    ),
+    Fault("gather-keeps-nothing-open", "scopes", "    add_unit(scope[PARENT])\n", ""),
+    Fault("gather-is-kept", "settle", "    close_gather(gather)\n", ""),
     Fault("late-answer-is-not-counted", "settle", "count('late_answers', dropped)", ""),
     Fault("scope-above-stays-open", "lives", "    id = scope[PARENT]\n", "    id = ''\n"),
     Fault("close-is-not-told", "lives", "      tell(scope[PUMPS], 'closed', id, '')\n", ""),
     Fault("letter-is-lost", "settle", "redis.call('HSET', prefix .. 'l:letters', id, letter)", ""),
+    Fault(
+        "others-are-told-nothing",
+        "scopes",
+        "    else\n      redis.call('XADD'",
+        "    elseif false then\n      redis.call('XADD'",
+    ),
+    Fault("ended-conversation-stays-open", "lives", "    call_with('ZREM', OPEN, ended)\n", ""),
     # Openings.
+    Fault(
+        "message-id-is-forgotten",
+        "open",
+        "    redis.call('SET', prefix .. 'n:' .. message_id, id)\n",
+        "",
+    ),
     Fault(
         "opened-twice-for-want-of-a-reply",
         "open",
@@ -109,6 +133,12 @@ FAULTS = [
         "set_field('o', 1)",
     ),
     # Folded conversations.
+    Fault(
+        "folded-leads-elsewhere",
+        "begin",
+        "is_open[id] = place_of(entry)",
+        "is_open[id] = place_of('1-1')",
+    ),
     Fault("dispatched-while-folded", "dispatch", "unfold(conversation_id)", ""),
     Fault("deferred-while-folded", "defer", "unfold(conversation_id)", ""),
     Fault("taken-over-while-folded", "ledger", "        unfold_entry(entry[2])\n", ""),
