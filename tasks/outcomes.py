@@ -22,6 +22,8 @@ BLOCK_MS = 2000
 
 #: Has a call recorded, and is told of when that has been done, from any thread.
 Record = Callable[[Callable[[], None]], None]
+#: The id of a call, and how often it had been lost when it was recorded.
+Sent = tuple[str, int]
 
 
 @dataclass(eq=False, slots=True)
@@ -63,7 +65,7 @@ class OutcomeReader:
         self._caretaker = ledger.caretaker(self.stream, self._beaten)
         self._thread = Thread(target=self._run, name="outcomes", daemon=True)
         #: It is time to look for calls that Redis has lost; those recorded when it last was.
-        self._must_look, self._looked_at = False, frozenset[str]()
+        self._must_look, self._looked_at = False, frozenset[Sent]()
 
     def start(self) -> None:
         """Make the stream, then read it in a thread. Blocks.
@@ -131,7 +133,7 @@ class OutcomeReader:
                 self._loop.call_soon_threadsafe(self._hand_out, returned, lost)
         self._ledger.close()
 
-    def _lost(self) -> list[str]:
+    def _lost(self) -> list[Sent]:
         """Calls that Redis had, and has no more; looked for once a beat, and not the newest ones.
 
         Raises:
@@ -141,18 +143,22 @@ class OutcomeReader:
             return []
         self._must_look = False
         waiting = tuple(self._waiting.items())
-        recorded = frozenset(name for name, each in waiting if each.is_recorded)
+        recorded = frozenset((name, each.losses) for name, each in waiting if each.is_recorded)
         asked, self._looked_at = recorded & self._looked_at, recorded
-        return self._ledger.missing(tuple(asked))
+        missing = set(self._ledger.missing([name for name, _ in asked]))
+        return [each for each in asked if each[0] in missing]
 
-    def _hand_out(self, returned: list[Returned], lost: list[str]) -> None:
+    def _hand_out(self, returned: list[Returned], lost: list[Sent]) -> None:
         for each in returned:
             expected = self._waiting.get(each.dispatch_id)
             if expected is not None and not expected.future.done():
                 expected.future.set_result(each)
-        for dispatch_id in lost:
+        for dispatch_id, losses in lost:
             expected = self._waiting.get(dispatch_id)
-            if expected is not None and expected.is_recorded and not expected.future.done():
+            if expected is None or expected.future.done():
+                continue
+            # It may have been noticed before, and sent again since.
+            if expected.losses == losses:
                 self._lose(dispatch_id, expected)
 
     def _lose(self, dispatch_id: str, expected: _Expected) -> None:
