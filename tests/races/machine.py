@@ -37,6 +37,11 @@ class Races(WorkerRaces):
         assert self.facts.claims() == self.runs.claims
 
     @invariant()
+    def each_death_counts_against_what_was_run(self) -> None:
+        counted = {each: self.runs.deaths[each] for each in self.runs.tokens}
+        assert self.facts.deaths() == {each: count for each, count in counted.items() if count}
+
+    @invariant()
     def each_scope_counts_what_keeps_it_open(self) -> None:
         units: dict[str, dict[str, int]] = {}
         for name, scope in self.model.scopes.items():

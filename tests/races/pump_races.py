@@ -59,8 +59,8 @@ class PumpRaces(Stage):
         for slot in "AB":
             self.start(slot, skew if slot == "A" else 0.0)
         self.let_judge()
-        for _ in range(2):
-            self.open("A", is_deaf=False)
+        self.open("A", is_deaf=False)
+        self.begin_alone("A", is_deaf=False)
 
     @rule(slot=pumps, is_deaf=deaf)
     def open(self, slot: str, *, is_deaf: bool) -> None:
@@ -335,6 +335,15 @@ class PumpRaces(Stage):
         if self.give_away(pump, key, pump.defer(again, HOUR_S), is_deaf=is_deaf):
             self.model.put(key, DELAYED)
             self.model.tokens[key].attempt = again.attempt
+
+    @precondition(lambda self: self.model.at(INBOX))
+    @rule(slot=pumps, limit=st.integers(1, 4), is_deaf=deaf)
+    def put_off(self, slot: str, limit: int, *, is_deaf: bool) -> None:
+        """All that pumps hold has failed."""
+        self.count("put_off")
+        self.take(slot, limit)
+        while self.has_work(Envelope | Returned):
+            self.defer(0, is_deaf=is_deaf)
 
     @precondition(lambda self: self.has_work(Envelope))
     @rule(position=positions, is_deaf=deaf)

@@ -252,6 +252,11 @@ class Facts:
         found = self.client.hgetall(self.key("l:claims"))
         return {each.decode(): owner.decode() for each, owner in found.items()}
 
+    def deaths(self) -> dict[str, int]:
+        """How often each dispatch is said to have killed its process."""
+        found = self.client.hgetall(self.key("l:deaths"))
+        return {each.decode(): len(msgspec.msgpack.decode(raw)) for each, raw in found.items()}
+
     def counts(self) -> dict[str, int]:
         """How often what has happened."""
         found = self.client.hgetall(self.key("l:counts"))

@@ -33,6 +33,34 @@ class WorkerRaces(PumpRaces):
         for position in range(len(self.broker)):
             self.claim(worker, process, position, 0.0, is_deaf=False)
 
+    @precondition(lambda self: self.model.at(INBOX))
+    @rule(
+        slot=pumps,
+        worker=workers,
+        wanted=st.integers(1, 3),
+        is_published_again=st.booleans(),
+        is_deaf=deaf,
+    )
+    def keep_going(
+        self, slot: str, worker: str, wanted: int, *, is_published_again: bool, is_deaf: bool
+    ) -> None:
+        """One is published and run, and whoever ran it goes on with what else there is."""
+        self.count("keep_going")
+        for _ in range(2):
+            self.open("A", is_deaf=False)
+        self.take(slot, 4)
+        while self.has_work(Envelope):
+            self.dispatch(0, is_deaf=False)
+        self.ledger.beat(worker, {f"f{FINGERPRINT}": 1, "p": 2})
+        self.publish(1, 1)
+        if is_published_again:
+            self.publish_again()
+        for position in range(len(self.broker)):
+            self.claim(worker, 1, position, 0.0, is_deaf=False)
+        owners = sorted(set(self.runs.claims.values()))
+        if f"{worker}/1" in owners:
+            self.go_on(owners.index(f"{worker}/1"), wanted, is_deaf=is_deaf)
+
     @precondition(lambda self: self.runs.tokens)
     @rule(worker=workers)
     def worker_beats(self, worker: str) -> None:
