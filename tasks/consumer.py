@@ -41,17 +41,22 @@ class Consumer(CelerysConsumer):  # type: ignore[misc]  # celery has no types
         self.blueprint.start = self._outliving_refusals(self.blueprint.start)
 
     def connect(self) -> Any:
-        """A connection to a broker that takes writes; waits until it does."""
+        """A connection to a broker that takes writes, once this worker may take work; waits.
+
+        Raises:
+            SystemExit: it may not, for want of a key.
+        """
         failures = 0
         while True:
             started = time.monotonic()
             connection = self._connect_unless_refused(started)
             if connection is not None:
                 self.app.broker_watch.contact.answered(since=started)
-                return connection
+                if self.app.admit(_pause):
+                    return connection
+                connection.collect()
             failures += 1
-            maybe_shutdown()
-            time.sleep(pause_s(failures))
+            _pause(pause_s(failures))
 
     def _connect_unless_refused(self, started: float) -> Any:
         """A connection; None while the broker refuses it, or takes no writes."""
@@ -139,6 +144,12 @@ class Consumer(CelerysConsumer):  # type: ignore[misc]  # celery has no types
     def _known_errors(self) -> tuple[type[Exception], ...]:
         """What Celery recovers from by itself."""
         return (*self.connection_errors, *self.channel_errors)
+
+
+def _pause(seconds: float) -> None:
+    """Wait, unless the worker was told to stop."""
+    maybe_shutdown()
+    time.sleep(seconds)
 
 
 def _refused(exc: Exception) -> RefusedMessageError:

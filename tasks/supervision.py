@@ -9,6 +9,7 @@ import math
 import os
 import signal
 import time
+from collections.abc import Callable
 from threading import Event, Thread
 from typing import Any
 
@@ -55,6 +56,8 @@ class Supervisor:
         self._unknown: list[str] = []
         #: When this worker was told to stop; 0 until then.
         self._told_at = 0.0
+        #: Others have been told whose key we have.
+        self._has_agreed = False
         self._has_handed_over = False
         #: When Redis last did not answer.
         self._missed_at = -math.inf
@@ -73,6 +76,7 @@ class Supervisor:
         """
         try:
             agree_on_keys(self._organism.backend, self._codec, self._ledger.terms)
+            self._has_agreed = True
         except BackendUnavailableError:
             return
         except BackendError as exc:
@@ -84,6 +88,34 @@ class Supervisor:
                 text = unquoted(str(exc))
                 if text != str(exc):
                     raise SystemExit(f"broker {broker.as_uri()} failed: {text}") from None
+
+    def admit(self, pause: Callable[[float], None]) -> bool:
+        """Whether this worker may take work: those that run use a key it has. Blocks.
+
+        Asked whenever the broker is reached: Redis may have been away as this worker started, or
+        for so long that others have started since, who took it for dead.
+
+        Args:
+            pause: waits for some seconds; may raise to end the worker.
+
+        Returns:
+            False while Redis does not answer.
+
+        Raises:
+            SystemExit: the key is another; nothing has been taken.
+        """
+        started = time.monotonic()
+        where, terms, is_new = self._organism.backend, self._ledger.terms, not self._has_agreed
+        try:
+            agree_on_keys(where, self._codec, terms, is_told=is_new, pause=pause)
+        except BackendUnavailableError as exc:
+            self._ledger.contact.lost(exc, since=started)
+            return False
+        except BackendError as exc:
+            raise SystemExit(str(exc)) from None
+        self._ledger.contact.answered(since=started)
+        self._has_agreed = True
+        return True
 
     def start(self, pool: Any) -> None:
         """Take a lease and go on renewing it, in a thread."""

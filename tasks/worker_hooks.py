@@ -67,6 +67,7 @@ class _Hooks:
         self._node = sender.hostname
         self._supervisor = Supervisor(self._app, self._organism, self._node)
         self._supervisor.knock()
+        self._app.admit = self._supervisor.admit
         if self._metrics is not None:
             self._metrics.open(self._supervisor)
         prepare_to_fork()

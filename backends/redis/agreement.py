@@ -4,7 +4,11 @@ What a process can't verify it has to take for forged, and end. So one that was 
 would undo what the others do, and nobody would hear of it but by a count.
 """
 
+import time
+from collections.abc import Callable
 from contextlib import suppress
+
+import redis
 
 from backends.codec import Codec
 from backends.errors import BackendRefusingError, SignatureError
@@ -19,31 +23,39 @@ _LEASES_KEPT = 60
 
 
 def agree_on_keys(
-    config: BackendConfig, codec: Codec, terms: Terms, *, is_told: bool = True
+    config: BackendConfig,
+    codec: Codec,
+    terms: Terms,
+    *,
+    is_told: bool = True,
+    pause: Callable[[float], None] | None = None,
 ) -> None:
     """Refuse to work beside others whose key we do not have. Blocks.
 
     Args:
         is_told: leave word of our own key; not for those who come and go.
+        pause: called with seconds to wait, while those who left other word may be alive and not
+            have said so since Redis was away; for one lease at most. None: none of them can be.
 
     Raises:
         SignatureError: pumps or workers run whose records could not be read here.
         BackendUnavailableError: Redis does not answer.
     """
     client = connect(config.redis_url)
-    service, alive = f"{config.redis_prefix}l:service", f"{config.redis_prefix}i:alive"
+    service = f"{config.redis_prefix}l:service"
+    settled_at = time.monotonic() + (terms.lease_s if pause is not None else 0.0)
     try:
         with translated(describe(client)):
-            word = client.hget(service, _FIELD)
-            if isinstance(word, bytes) and not _is_readable(codec, word):
-                seconds, microseconds = client.time()
-                now_ms = seconds * 1000 + microseconds // 1000
-                if client.zcount(alive, now_ms, "+inf"):
+            while not _is_readable(codec, client.hget(service, _FIELD)):
+                if _anybody_lives(client, config.redis_prefix):
                     raise SignatureError(
                         f"pumps or workers run at {describe(client)}, prefix"
                         f" {config.redis_prefix!r}, that sign otherwise: give all the same"
                         " serialization.signing_key, and replace a key step by step"
                     )
+                if pause is None or time.monotonic() > settled_at:
+                    break
+                pause(terms.beat_s / 4)
         if not is_told:
             return
         # A full server must keep nobody from starting.
@@ -54,7 +66,16 @@ def agree_on_keys(
         disconnect(client)
 
 
-def _is_readable(codec: Codec, word: bytes) -> bool:
+def _anybody_lives(client: redis.Redis, prefix: str) -> bool:
+    seconds, microseconds = client.time()
+    now_ms = seconds * 1000 + microseconds // 1000
+    return bool(client.zcount(f"{prefix}i:alive", now_ms, "+inf"))
+
+
+def _is_readable(codec: Codec, word: object) -> bool:
+    """Whether it is ours to read, or nobody has left any."""
+    if not isinstance(word, bytes):
+        return True
     try:
         codec.open(word, "keys")
     except SignatureError:
