@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis.stateful import initialize, precondition, rule
+from hypothesis.stateful import precondition, rule
 from msgspec import structs
 
 from backends.errors import LetterNotFoundError
@@ -18,7 +18,6 @@ from backends.mailbox import (
     Gathering,
     Hop,
     Letter,
-    Opening,
     Returned,
     Scatter,
     Settlement,
@@ -26,8 +25,9 @@ from backends.mailbox import (
 from backends.redis.archive import Archive
 from backends.redis.arguments import dispatch_id_of
 from tests.races.model import DELAYED, INBOX, LEDGER, Token, Told
-from tests.races.scene import StillPump, first_of, key_of, signing, skewed
-from tests.races.stage import FINGERPRINT, HOUR_S, Stage, deaf, positions, pumps, skews
+from tests.races.opening_races import OpeningRaces
+from tests.races.scene import StillPump, key_of, signing, skewed
+from tests.races.stage import FINGERPRINT, HOUR_S, deaf, positions, pumps, skews
 
 answers = st.sampled_from(
     [None, Answer(False, b"yes"), Answer(False, b"also"), Answer(True, b"no")]
@@ -51,84 +51,8 @@ async def applied(pump: StillPump, settlement: Settlement) -> Effects:
     return await pump.settle(settlement)
 
 
-class PumpRaces(Stage):
+class PumpRaces(OpeningRaces):
     """Rules about pumps."""
-
-    @initialize(skew=skews)
-    def begin(self, skew: float) -> None:
-        for slot in "AB":
-            self.start(slot, skew if slot == "A" else 0.0)
-        self.let_judge()
-        self.open("A", is_deaf=False)
-        self.begin_alone("A", is_deaf=False)
-
-    @rule(slot=pumps, is_deaf=deaf)
-    def open(self, slot: str, *, is_deaf: bool) -> None:
-        """A message from outside, under an id of its sender's."""
-        self.count("open")
-        self.enter(self.name("c"), slot, is_deaf=is_deaf)
-
-    @precondition(lambda self: self.model.slots)
-    @rule(slot=pumps, position=positions, is_deaf=deaf)
-    def open_within(self, slot: str, position: int, *, is_deaf: bool) -> None:
-        """The same, into a conversation that there is: open, ended, or nothing but a message."""
-        self.count("open_within")
-        conversations = list(self.model.slots)
-        self.enter(conversations[position % len(conversations)], slot, is_deaf=is_deaf)
-
-    def enter(self, conversation: str, slot: str, *, is_deaf: bool) -> None:
-        pump = self.pumps[slot]
-        scope, key = self.name("s"), self.name("m")
-        is_new = not self.model.is_open(conversation)
-        record = self.slot_of(conversation)
-        self.model.open(conversation, scope, key, record.data)
-        pump.asked.add(scope)
-        self.opened.append(scope)
-        envelope = self.envelope(key, self.model.tokens[key])
-        pump.is_deaf = is_deaf
-        with skewed(pump.skew_s):
-            found = self.do(pump.open(Opening([envelope], [record], f"id-{scope}")))
-        pump.is_deaf = False
-        # Sent twice it must not look like somebody else's.
-        assert (found.conversation, found.is_duplicate) == (conversation, False)
-        # Whether it was the first is forgotten with the reply.
-        assert found.is_new == is_new or is_deaf
-        self.arrive(pump, key)
-
-    @rule(slot=pumps, is_deaf=deaf)
-    def begin_alone(self, slot: str, *, is_deaf: bool) -> None:
-        """A message that begins a conversation of no name: nothing is kept of it but its entry."""
-        self.count("begin_alone")
-        pump, name = self.pumps[slot], self.name("c")
-        record = self.first_slot_of(name)
-        self.model.open(name, name, name, record.data)
-        pump.asked.add(name)
-        pump.is_deaf = is_deaf
-        with skewed(pump.skew_s):
-            found = self.do(pump.open(Opening([first_of(name)], [record])))
-        pump.is_deaf = False
-        assert (found.conversation, found.is_duplicate, found.is_new) == (name, False, True)
-        self.arrive(pump, name)
-
-    @rule(slot=pumps, position=positions)
-    def open_again(self, slot: str, position: int) -> None:
-        """The same message id, by whichever pump: it joins what the first one began."""
-        self.count("open_again")
-        pump = self.pumps[slot]
-        scope = self.opened[position % len(self.opened)]
-        root = self.model.roots[scope]
-        stranger = self.name("c")
-        envelope = Envelope(self.name("m"), stranger, scope, "@x.y.to", stranger, "to", "me", b"")
-        with skewed(pump.skew_s):
-            found = self.do(pump.open(Opening([envelope], [self.slot_of(stranger)], f"id-{scope}")))
-        assert found.is_duplicate
-        assert found.conversation == root.conversation
-        assert (found.is_closed, found.answer) == (scope not in self.model.scopes, root.answer)
-        if found.answer is not None:
-            assert pump.answers.setdefault(scope, found.answer) == found.answer
-        if found.is_closed:
-            pump.closed.add(scope)
-        pump.asked.add(scope)
 
     @precondition(lambda self: self.model.at(INBOX) or self.unseen())
     @rule(slot=pumps, limit=st.integers(1, 4))
