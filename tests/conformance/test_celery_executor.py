@@ -24,12 +24,11 @@ from pipeline.messages import ErrorCode
 from pipeline.organism import Organism
 from pipeline.organism_file import load_organism
 from pipeline.worker import Call
-from tasks.application import create_app
 from tasks.executor import CeleryExecutor
 from tests.conformance import executor_handlers as handlers
 from tests.conformance.executor_contract import METADATA, ExecutorContract
 from tests.conformance.executor_handlers import Result, Task
-from tests.fleet import LEASE_S, Worker, is_alive, running_worker, write_organism
+from tests.fleet import LEASE_S, Worker, app_as, is_alive, running_worker, write_organism
 from tests.servers import RedisServer
 from tests.sockets import own_connections
 from tests.waiting import eventually
@@ -150,10 +149,10 @@ class TestOverRedis(CeleryContract):
         assert await running == Result(1)
 
     async def test_a_handler_that_cannot_be_stopped(
-        self, executor: Executor, codec: Codec, organism: Organism
+        self, executor: Executor, codec: Codec, organism_file: Path
     ) -> None:
         """It swallows the exception: its process ends, its call ran out of time all the same."""
-        with watching(organism) as seen:
+        with watching(organism_file) as seen:
             failed = await self.failure(executor, codec, handlers.swallow_everything, timeout_s=0.3)
             assert failed.error.code == ErrorCode.TIMEOUT
             # Who watches is told before the process ends.
@@ -325,10 +324,10 @@ class TestSigned(CeleryContract):
 
 
 @contextmanager
-def watching(organism: Organism) -> Iterator[set[str]]:
+def watching(organism: Path) -> Iterator[set[str]]:
     """A monitor; the kinds of events of tasks that it has been told of so far."""
     seen: set[str] = set()
-    app = create_app(organism)
+    app = app_as("monitor", organism)
     with app.connection_for_read() as connection:
         receiver = app.events.Receiver(connection, handlers={"*": lambda e: seen.add(e["type"])})
         thread = Thread(target=receiver.capture, kwargs={"limit": None, "wakeup": False})
