@@ -9,6 +9,9 @@ import redis
 
 from tests.servers import RedisServer, running_redis
 
+# Contracts and models tell what they compared, as tests do.
+pytest.register_assert_rewrite("tests.conformance", "tests.races")
+
 
 def pytest_configure() -> None:
     """Take interrupts again: a shell's background job ignores them, as would all that it starts."""

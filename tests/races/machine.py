@@ -12,7 +12,7 @@ from tests.races.scene import StillPump
 from tests.races.worker_races import WorkerRaces
 
 #: Of what live pumps and a live worker do by themselves, until all has ended.
-MOST_ROUNDS = 100
+MOST_ROUNDS = 20
 
 
 class Races(WorkerRaces):

@@ -44,7 +44,7 @@ class WorkerRaces(PumpRaces):
     def keep_going(
         self, slot: str, worker: str, wanted: int, *, is_published_again: bool, is_deaf: bool
     ) -> None:
-        """One is published and run, and whoever ran it goes on with what else there is."""
+        """Some are published and run, and who is done first goes on with what else there is."""
         self.count("keep_going")
         for _ in range(2):
             self.open("A", is_deaf=False)
@@ -56,7 +56,7 @@ class WorkerRaces(PumpRaces):
         if is_published_again:
             self.publish_again()
         for position in range(len(self.broker)):
-            self.claim(worker, 1, position, 0.0, is_deaf=False)
+            self.claim(worker, 1 + position % 2, position, 0.0, is_deaf=False)
         owners = sorted(set(self.runs.claims.values()))
         if f"{worker}/1" in owners:
             self.go_on(owners.index(f"{worker}/1"), wanted, is_deaf=is_deaf)
