@@ -167,7 +167,7 @@ class Engine:
         mailbox = self.mailbox
         executors = tuple(self._executors.values())
         places = [
-            gate for name, gate in tuple(self._gates.items()) if name.startswith(_OF_EXECUTOR)
+            gate for name, gate in self._gates.copy().items() if name.startswith(_OF_EXECUTOR)
         ]
         return Vitals(
             running=sum(gate.used for gate in (self._handlers_gate, *places)),

@@ -122,9 +122,14 @@ class OutcomeReader:
                 self._ledger.contact.answered(since=started)
                 failures = 0
             except BackendError as exc:
-                # Whatever it is, a reader that stopped reading would be worse.
                 failures += 1
                 self._ledger.contact.lost(exc, since=started)
+                self._is_stopping.wait(pause_s(failures))
+                continue
+            except Exception:
+                # A fault of ours: other outcomes must not wait for a restart.
+                failures += 1
+                log.exception("reading failed", extra={"action": "read"})
                 self._is_stopping.wait(pause_s(failures))
                 continue
             if returned:
@@ -142,7 +147,8 @@ class OutcomeReader:
         if not self._must_look:
             return []
         self._must_look = False
-        waiting = tuple(self._waiting.items())
+        # In one step: the loop's thread adds to it meanwhile, and takes from it.
+        waiting = self._waiting.copy().items()
         recorded = frozenset((name, each.losses) for name, each in waiting if each.is_recorded)
         asked, self._looked_at = recorded & self._looked_at, recorded
         missing = set(self._ledger.missing([name for name, _ in asked]))

@@ -64,7 +64,7 @@ class Pace:
 
     def sizes(self) -> dict[str, int]:
         """For each listener whose runs are short enough to share a message, how many."""
-        sizes = {listener: self.size(listener) for listener in tuple(self._durations)}
+        sizes = {listener: self.size(listener) for listener in self._durations.copy()}
         return {listener: size for listener, size in sizes.items() if size > 1}
 
     def enough(self) -> dict[str, int]:
@@ -72,7 +72,7 @@ class Pace:
 
         What is not published a process can take past the broker, when it is done with its own.
         """
-        known = tuple(self._durations.items())
+        known = self._durations.copy().items()
         return {
             listener: ceil(AHEAD_S / max(durations.mean_s, 1e-6))
             for listener, durations in known
