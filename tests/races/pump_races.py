@@ -93,6 +93,7 @@ class PumpRaces(OpeningRaces):
         members=st.none() | st.integers(1, 2),
         answer=answers,
         is_deaf=deaf,
+        is_dead=st.booleans(),
     )
     def work_off(  # noqa: PLR0913 - as `settle`
         self,
@@ -103,11 +104,12 @@ class PumpRaces(OpeningRaces):
         answer: Answer | None,
         *,
         is_deaf: bool,
+        is_dead: bool,
     ) -> None:
         """All that pumps hold is settled, one after the other."""
         self.take(slot, limit)
         while self.has_work():
-            self.settle(0, sends, members, answer, is_deaf=is_deaf, is_dead=False)
+            self.settle(0, sends, members, answer, is_deaf=is_deaf, is_dead=is_dead)
 
     @precondition(lambda self: self.model.at(INBOX))
     @rule(slot=pumps)
