@@ -209,13 +209,16 @@ class WorkerRaces(PumpRaces):
         self.model.put(self.runs.tokens.pop(dispatch_id), INBOX)
 
     @precondition(lambda self: self.runs.claims)
-    @rule(worker=workers, process=processes, is_known=st.booleans())
-    def kill_process(self, worker: str, process: int, *, is_known: bool) -> None:
+    @rule(position=positions, is_known=st.booleans())
+    def kill_process(self, position: int, *, is_known: bool) -> None:
         """A process of a live worker dies; what it was running is counted against it."""
         self.count("kill_process")
-        held = self.runs.held_by(f"{worker}/{process}")
-        running = min(held) if held and is_known else ""
-        self.ledger.bury(worker, {process: running})
+        owners = sorted(set(self.runs.claims.values()))
+        owner = owners[position % len(owners)]
+        held = self.runs.held_by(owner)
+        running = min(held) if is_known else ""
+        worker, _, process = owner.partition("/")
+        self.ledger.bury(worker, {int(process): running})
         for each in held:
             if self.runs.bury(each, is_counted=running in ("", each)):
                 self.finish_run(each)
