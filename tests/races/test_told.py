@@ -66,3 +66,30 @@ async def test_nor_is_it_where_the_one_that_entered_is_forgotten(
     assert asker.answers == ({"c": entered} if keep_closed else {})
     for pump in (asker, other):
         await pump.stop()
+
+
+async def test_a_conversation_that_somebody_broke_keeps_no_others_from_being_told(
+    redis_server: RedisServer, redis_client: Any, redis_prefix: str
+) -> None:
+    """A pump asks of all it began at once."""
+    config = BackendConfig("redis", redis_server.url, redis_prefix, redis_ttl=60)
+    asker, other = StillPump(config, 0.0), StillPump(config, 0.0)
+    for pump in (asker, other):
+        await pump.start()
+    for name in ("broken", "whole"):
+        first = first_of(name)
+        data = signing(redis_prefix).seal_slot(first.payload, name, "external", "to")
+        await asker.open(Opening([first], [SlotRecord(name, first.chain, data)]))
+    redis_client.delete(f"{redis_prefix}s:{asker.pump}")
+    answer = Answer(False, b"told")
+    for taken in await other.take(2):
+        assert isinstance(taken, Envelope)
+        if taken.scope == "whole":
+            await other.settle(Settlement(taken, [], [], [], [answer], None, None))
+    redis_client.set(f"{redis_prefix}v:broken", "no conversation", ex=60)
+    asker._news.ask()
+    await asker.settle_down()
+    assert asker.answers == {"whole": answer}
+    assert asker.closed == {"whole"}
+    for pump in (asker, other):
+        await pump.stop()
