@@ -18,6 +18,7 @@ from celery import Celery
 from backends.contact import unquoted
 from backends.errors import BackendError, BackendUnavailableError
 from backends.redis.agreement import agree_on_keys
+from backends.redis.keys import escape
 from backends.redis.ledger import LedgerClient, ids_in
 from pipeline.organism import Organism
 from pipeline.station import host, place
@@ -196,7 +197,7 @@ class Supervisor:
         # In this order: a pool that is there now was there when we looked.
         dead = claims.keys() - live if self._has_pool() else None
         if dead:
-            self._bury({pid: self._notes.of(pid) for pid in dead})
+            self._bury({pid: self._notes.of(pid) for pid in dead}, claims)
         for pid, turn in idle.items():
             if pid in claims and turn is not None and turn == self._notes.idle_turn(pid):
                 self._disclaim(pid, claims[pid])
@@ -206,7 +207,7 @@ class Supervisor:
         while self._unknown:
             self._refuse(self._unknown.pop())
 
-    def _bury(self, dead: dict[int, str]) -> None:
+    def _bury(self, dead: dict[int, str], claims: dict[int, list[bytes]]) -> None:
         # Celery's own time limit ends a process whose run has ended, and which waits for Redis.
         was_away = time.monotonic() - self._missed_at < self._organism.celery.lease_s
         is_counted = not self._told_at and not was_away
@@ -217,7 +218,8 @@ class Supervisor:
         log.warning("processes died: %s", told, extra={"action": "bury", "count": count})
         if self._events is not None:
             for pid, running in dead.items():
-                if running:
+                # What it had handed in, its end takes nothing from.
+                if escape(running).encode() in claims[pid]:
                     self._events.send(failed_event(running, _lost(ending_of(pid))))
 
     def _disclaim(self, pid: int, claims: list[bytes]) -> None:
