@@ -34,11 +34,13 @@ def agree_on_keys(  # noqa: PLR0913 - whom it concerns, and how it waits
 ) -> None:
     """Refuse to work beside others whose key we do not have. Blocks.
 
+    Waits for one lease at most, while those who left a word that we can't read may be alive, and
+    have not said so since Redis was away: as long as their leases are remembered.
+
     Args:
         is_told: leave word of our own key; not for those who come and go.
-        pause: called with seconds to wait, while those who left other word may be alive and not
-            have said so since Redis was away; for one lease at most, and then ours replaces it.
-            None: none of them can be.
+        pause: waits for some seconds, whether or not a lease is remembered; afterwards our word
+            replaces theirs.
         oneself: who asks, as leases have it, if it may have one.
 
     Raises:
@@ -48,24 +50,17 @@ def agree_on_keys(  # noqa: PLR0913 - whom it concerns, and how it waits
     """
     client = connect(config.redis_url)
     service = f"{config.redis_prefix}l:service"
-    settled_at = time.monotonic() + (terms.lease_s if pause is not None else 0.0)
+    settled_at = time.monotonic() + terms.lease_s
     try:
         with translated(describe(client)):
             while (fault := _fault_in(codec, client.hget(service, _FIELD))) is not None:
-                if _others_live(client, config.redis_prefix, oneself):
-                    if not isinstance(fault, SignatureError):
-                        raise fault
-                    raise SignatureError(
-                        f"pumps or workers run at {describe(client)}, prefix"
-                        f" {config.redis_prefix!r}, that sign otherwise: give all the same"
-                        " serialization.signing_key, and replace a key step by step"
-                    )
-                if pause is None:
+                lives, may_return = _others(client, config.redis_prefix, oneself)
+                if lives:
+                    raise _refusal(fault, f"{describe(client)}, prefix {config.redis_prefix!r}")
+                if time.monotonic() > settled_at or not (may_return or pause is not None):
+                    is_told = is_told or pause is not None
                     break
-                if time.monotonic() > settled_at:
-                    is_told = True
-                    break
-                pause(terms.beat_s / 4)
+                (pause or time.sleep)(terms.beat_s / 4)
         if not is_told:
             return
         # A full server must keep nobody from starting.
@@ -76,11 +71,22 @@ def agree_on_keys(  # noqa: PLR0913 - whom it concerns, and how it waits
         disconnect(client)
 
 
-def _others_live(client: redis.Redis, prefix: str, oneself: str) -> bool:
+def _others(client: redis.Redis, prefix: str, oneself: str) -> tuple[bool, bool]:
+    """Whether others live, and whether leases of others are remembered that have run out."""
     seconds, microseconds = client.time()
     now_ms = seconds * 1000 + microseconds // 1000
-    living: Any = client.zrangebyscore(f"{prefix}i:alive", now_ms, "+inf")
-    return any(each != oneself.encode() for each in living)
+    leases: Any = client.zrangebyscore(f"{prefix}i:alive", "-inf", "+inf", withscores=True)
+    ends = [end for member, end in leases if member != oneself.encode()]
+    return any(end >= now_ms for end in ends), any(end < now_ms for end in ends)
+
+
+def _refusal(fault: CodecError, where: str) -> CodecError:
+    if not isinstance(fault, SignatureError):
+        return fault
+    return SignatureError(
+        f"pumps or workers run at {where}, that sign otherwise: give all the same"
+        " serialization.signing_key, and replace a key step by step"
+    )
 
 
 def _fault_in(codec: Codec, word: object) -> CodecError | None:

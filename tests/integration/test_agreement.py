@@ -1,14 +1,17 @@
 """Whose word of a signing key counts, as one process that starts has it."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import redis
 
 from backends import BackendConfig
 from backends.codec import Codec
-from backends.errors import RecordVersionError
+from backends.errors import RecordVersionError, SignatureError
 from backends.redis.agreement import agree_on_keys
 from backends.terms import Terms
 from tests.servers import RedisServer
+from tests.waiting import eventually
 
 #: Of no release's format, and of none at all.
 UNREADABLE = (b"\xffword", b"", b"word")
@@ -30,3 +33,28 @@ def test_a_word_that_is_none_keeps_nobody_out_but_beside_others(
     with pytest.raises(RecordVersionError):
         agree_on_keys(config, codec, terms)
     redis_client.expire(f"{redis_prefix}i:alive", 60)
+
+
+def test_those_whose_lease_has_run_out_may_come_back(
+    redis_server: RedisServer, redis_client: redis.Redis, redis_prefix: str
+) -> None:
+    """Redis may have been away for as long as that; one that starts then gives them a lease."""
+    config = BackendConfig("redis", redis_server.url, redis_prefix, redis_ttl=60)
+    codec = Codec(keys=["a key"], realm=redis_prefix)
+    theirs = Codec(keys=["another key"], realm=redis_prefix).seal(b"", "keys")
+    service, alive = f"{redis_prefix}l:service", f"{redis_prefix}i:alive"
+    redis_client.hset(service, "k", theirs)
+    redis_client.zadd(alive, {"p:other": 1})
+    with ThreadPoolExecutor(1) as threads:
+        starting = threads.submit(agree_on_keys, config, codec, Terms(lease_s=20.0))
+        asks = {"zrangebyscore", "zcount"}
+        assert eventually(
+            lambda: starting.done() or any(c["cmd"] in asks for c in redis_client.client_list())
+        )
+        redis_client.zadd(alive, {"p:other": NEVER})
+        with pytest.raises(SignatureError):
+            starting.result()
+    redis_client.zadd(alive, {"p:other": 1})
+    agree_on_keys(config, codec, Terms(lease_s=0.2))
+    assert redis_client.hget(service, "k") != theirs
+    redis_client.expire(alive, 60)
