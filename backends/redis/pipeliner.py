@@ -22,6 +22,8 @@ from backends.redis.connection import translated
 from backends.redis.line import Line
 from backends.redis.scripts import script_text
 
+#: Commands by which anything comes in.
+_OF_THE_DOOR = ("begin", "open")
 #: Commands sent at once; more would keep the first ones waiting for their replies.
 MAX_BATCH = 256
 #: Commands of one script, and arguments beyond which it takes no further one: Redis serves nobody
@@ -134,8 +136,8 @@ class Pipeliner:
         failures = 0
         while True:
             await self._wakeup.wait()
-            # While Redis is away any number may have come and gone.
-            self._queue = [each for each in self._queue if not each.reply.done()]
+            # While Redis is away any number may have come to the door and gone.
+            self._queue = [each for each in self._queue if not _has_gone(each)]
             if not self._queue:
                 self._wakeup.clear()
                 self._set_aside([], [])
@@ -285,6 +287,11 @@ def _turns(batch: list[Command]) -> Iterator[list[Command]]:
         size += len(command.arguments)
     if turn:
         yield turn
+
+
+def _has_gone(command: Command) -> bool:
+    """Whether it is one for the door, and nobody awaits it; what is inside goes on all the same."""
+    return command.reply.done() and command.name in _OF_THE_DOOR
 
 
 def _fail(reply: "asyncio.Future[Any]", reason: BackendError) -> None:
