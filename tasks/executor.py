@@ -12,7 +12,7 @@ from backends.codec import Codec
 from backends.mailbox import Envelope, TaskMessage
 from backends.redis.ledger import LedgerClient
 from backends.redis.records import Dispatch
-from pipeline.errors import ConfigError, PipelineError
+from pipeline.errors import ConfigError, PipelineError, PumpStoppedError
 from pipeline.executors.registry import ExecutorSetup
 from pipeline.organism import Organism
 from pipeline.settling import outcome_of
@@ -45,6 +45,7 @@ class CeleryExecutor:
         self._codec = codec
         self._publisher: Publisher | None = None
         self._reader: OutcomeReader | None = None
+        self._starting: asyncio.Task[None] | None = None
         self._stations: dict[str, Station] = {}
         self._spans = spans
         self._batch_sizes: Counter[int] = Counter()
@@ -101,10 +102,13 @@ class CeleryExecutor:
             PipelineError: the executor does not run.
             NoAnswerError: Redis has lost it `celery.max_attempts` times.
             PumpStoppedError: the executor was stopped before the call had ended.
+            BackendUnavailableError: it is the first call, and Redis does not answer.
         """
         if self._publisher is None:
             raise PipelineError("executor 'celery' does not run; await start() first")
         reader = await self._reading()
+        if reader is not self._reader:
+            raise PumpStoppedError("executor 'celery' was stopped meanwhile")
         station = self._station(call.listener)
         dispatch_id = uuid4().hex
         metadata = call.metadata
@@ -134,6 +138,8 @@ class CeleryExecutor:
         if publisher is not None:
             await asyncio.to_thread(publisher.stop)
         if reader is not None:
+            if self._starting is not None:
+                await asyncio.wait([self._starting])
             await asyncio.to_thread(reader.stop)
             reader.abandon()
 
@@ -146,10 +152,22 @@ class CeleryExecutor:
         return station
 
     async def _reading(self) -> OutcomeReader:
-        if self._reader is None:
+        if self._reader is None or self._starting is None:
             self._reader = OutcomeReader(self._ledger(Event()), self.wake)
-            await asyncio.to_thread(self._reader.start)
-        return self._reader
+            # Not ended with the call that came first.
+            self._starting = asyncio.create_task(self._start(self._reader))
+        reader = self._reader
+        await asyncio.shield(self._starting)
+        return reader
+
+    async def _start(self, reader: OutcomeReader) -> None:
+        try:
+            await asyncio.to_thread(reader.start)
+        except Exception:
+            if self._reader is reader:
+                self._reader = None
+            await asyncio.to_thread(reader.stop)
+            raise
 
     def _ledger(self, is_stopping: Event) -> LedgerClient:
         organism = self._organism

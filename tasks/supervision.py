@@ -105,9 +105,15 @@ class Supervisor:
             SystemExit: the key is another; nothing has been taken.
         """
         started = time.monotonic()
-        where, terms, is_new = self._organism.backend, self._ledger.terms, not self._has_agreed
         try:
-            agree_on_keys(where, self._codec, terms, is_told=is_new, pause=pause)
+            agree_on_keys(
+                self._organism.backend,
+                self._codec,
+                self._ledger.terms,
+                is_told=not self._has_agreed,
+                pause=pause,
+                oneself=f"w:{self._worker}",
+            )
         except BackendUnavailableError as exc:
             self._ledger.contact.lost(exc, since=started)
             return False

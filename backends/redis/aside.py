@@ -31,16 +31,31 @@ class Aside:
     def __contains__(self, name: str) -> bool:
         return name in self._waiting
 
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
     def put(self, command: Command) -> None:
         """It is to be tried again, in its order."""
         heapq.heappush(self._waiting.setdefault(command.name, []), command)
+
+    def tidy(self) -> None:
+        """Let go of those that nobody awaits any more."""
+        for name, waiting in tuple(self._waiting.items()):
+            left = [command for command in waiting if not command.reply.done()]
+            heapq.heapify(left)
+            self._waiting[name] = left
+            if not left:
+                del self._waiting[name]
 
     def some(self, limit: int) -> list[Command]:
         """Take the oldest, at most so many of each name; those nobody awaits any more are gone."""
         found: list[Command] = []
         for name, waiting in tuple(self._waiting.items()):
-            taken = [heapq.heappop(waiting) for _ in range(min(limit, len(waiting)))]
-            found += [command for command in taken if not command.reply.done()]
+            most = len(found) + limit
+            while waiting and len(found) < most:
+                command = heapq.heappop(waiting)
+                if not command.reply.done():
+                    found.append(command)
             if not waiting:
                 del self._waiting[name]
         return found

@@ -168,9 +168,8 @@ class RedisMailbox:
     async def open(self, opening: Opening) -> Opened:
         """Accept messages from outside; waits while Redis is away."""
         first = opening.envelopes[0]
-        self._news.scopes[first.scope] = first.conversation
-        self._news.entering.add(first.scope)
         number = next(self._numbers)
+        self._news.enter(first.scope, first.conversation, number)
         self._unreplied[number] = None
         opened = None
         try:
@@ -179,11 +178,10 @@ class RedisMailbox:
             opened = self._opened(opening, await reply, publication)
         finally:
             del self._unreplied[number]
-            if opened is None or opened.is_closed:
-                self._news.scopes.pop(first.scope, None)
-            elif opened.is_duplicate and first.scope in self._news.scopes:
-                self._news.scopes[first.scope] = opened.conversation
-            self._news.entered(first.scope)
+            if opened is None:
+                self._news.turned_back(first.scope, number)
+            else:
+                self._news.entered(opened)
         return opened
 
     def _send_opening(self, opening: Opening, number: int) -> Awaitable[list[Any]]:

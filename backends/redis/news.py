@@ -13,7 +13,7 @@ from typing import Any
 from backends.cancelling import raise_if_cancelled
 from backends.contact import Contact, pause_s
 from backends.errors import BackendError, CodecError
-from backends.mailbox import Answer, Effects, Settlement
+from backends.mailbox import Answer, Effects, Opened, Settlement
 from backends.redis.connection import translated
 from backends.redis.keys import escape, unescape
 from backends.redis.pipeliner import Pipeliner
@@ -42,8 +42,9 @@ class News:
         self.on_news: Callable[[Effects], None] = lambda _: None
         #: Conversation of each open scope that this pump began.
         self.scopes: dict[str, str] = {}
-        #: Those of them of which Redis has not said that it has them.
-        self.entering: set[str] = set()
+        #: Those of them of which Redis has not said that it has them, and the openings that would
+        #: begin each: under one message id there may be several.
+        self.entering: dict[str, set[int]] = {}
         #: Whether what others tell must have reached replicas before it is passed on.
         self.must_be_safe = False
         self._client = client
@@ -108,7 +109,7 @@ class News:
             if kind == b"answered":
                 effects.answered.append((name, self._records.open_answer(name, record)))
             elif kind == b"closed":
-                self.scopes.pop(name, None)
+                self._forget(name)
                 effects.closed_scopes.append(name)
             elif kind == b"ended":
                 effects.closed_conversations.append(name)
@@ -124,18 +125,37 @@ class News:
 
     def ask(self) -> None:
         """News may have been lost: ask what became of every scope that Redis has had."""
-        self._unasked |= self.entering
+        self._unasked |= self.entering.keys()
         known = {name: conv for name, conv in self.scopes.items() if name not in self.entering}
         if known:
             self._ask(known)
 
-    def entered(self, scope: str) -> None:
-        """Redis has said that it has *scope*, or never will have it."""
-        self.entering.discard(scope)
-        if scope in self._unasked:
-            self._unasked.discard(scope)
-            if scope in self.scopes:
-                self._ask({scope: self.scopes[scope]})
+    def enter(self, scope: str, conversation: str, number: int) -> None:
+        """An opening is on its way that begins *scope*, unless another has begun it."""
+        if scope not in self.scopes:
+            self.scopes[scope], self.entering[scope] = conversation, {number}
+        elif scope in self.entering:
+            self.entering[scope].add(number)
+
+    def entered(self, opened: Opened) -> None:
+        """Redis has said that it has the scope."""
+        scope = opened.scope
+        self.entering.pop(scope, None)
+        if opened.is_closed:
+            self._forget(scope)
+        elif scope in self.scopes:
+            self.scopes[scope] = opened.conversation
+            if scope in self._unasked:
+                self._unasked.discard(scope)
+                self._ask({scope: opened.conversation})
+
+    def turned_back(self, scope: str, number: int) -> None:
+        """Nobody awaits any more whether this opening has begun *scope*."""
+        numbers = self.entering.get(scope, set())
+        if number in numbers:
+            numbers.discard(number)
+            if not numbers:
+                self._forget(scope)
 
     async def stop(self) -> None:
         """Ask nothing more."""
@@ -166,7 +186,7 @@ class News:
                 # If it was another pump that answered it, this pump has heard that by its stream.
                 self.on_news(Effects([(scope, unheard)], [], []))
             if is_forgotten:
-                self.scopes.pop(scope, None)
+                self._forget(scope)
                 self.on_news(Effects([], [scope], [], unknown_scopes=[scope]))
             elif is_gone:
                 self._tell([b"closed", name, b""])
@@ -174,6 +194,11 @@ class News:
             # This pump may have answered in a settlement that was sent after the question, and
             # before it was sent again: by the next reply that will be known.
             self._ask(gone, is_second=True)
+
+    def _forget(self, scope: str) -> None:
+        self.scopes.pop(scope, None)
+        self.entering.pop(scope, None)
+        self._unasked.discard(scope)
 
     def _tell(self, news: list[bytes]) -> None:
         try:

@@ -130,6 +130,12 @@ class Pipeliner:
         failures = 0
         while True:
             await self._wakeup.wait()
+            # While Redis is away any number may have come and gone.
+            self._queue = [each for each in self._queue if not each.reply.done()]
+            if not self._queue:
+                self._wakeup.clear()
+                self._set_aside([], [])
+                continue
             turns, packed = self._next()
             batch = [command for turn in turns for command in turn]
             sent_at = time.monotonic()
@@ -156,13 +162,15 @@ class Pipeliner:
         for command in refused:
             self._aside.put(command)
         if refused:
+            self._aside.tidy()
             self._refusals += 1
-            if self._retry is None:
-                loop = asyncio.get_running_loop()
-                self._retry = loop.call_later(pause_s(self._refusals), self._try_again)
         elif any(command.name in self._aside for command in batch):
             self._refusals = 0
             self._try_again()
+        # Those that were taken out again may all have been given up before they were sent.
+        if self._aside and self._retry is None:
+            loop = asyncio.get_running_loop()
+            self._retry = loop.call_later(pause_s(max(1, self._refusals)), self._try_again)
 
     def _try_again(self) -> None:
         """Send some of what was refused; when that is taken, more."""

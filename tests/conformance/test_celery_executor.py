@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any, ClassVar
@@ -16,6 +17,7 @@ import redis
 
 from backends import create_backend
 from backends.codec import Codec
+from backends.errors import BackendUnavailableError
 from backends.protocol import Backend
 from pipeline import HandlerMetadata
 from pipeline.errors import NoAnswerError, PipelineError, PumpStoppedError
@@ -29,7 +31,8 @@ from tests.conformance import executor_handlers as handlers
 from tests.conformance.executor_contract import METADATA, ExecutorContract
 from tests.conformance.executor_handlers import Result, Task
 from tests.fleet import LEASE_S, Worker, app_as, is_alive, running_worker, write_organism
-from tests.servers import RedisServer
+from tests.proxy import running_proxy
+from tests.servers import RedisServer, free_port
 from tests.sockets import own_connections
 from tests.waiting import eventually
 
@@ -220,6 +223,23 @@ class TestOverRedis(CeleryContract):
         gate.touch()
         async with asyncio.timeout(20):
             assert await running == Result(1)
+
+    async def test_calls_that_follow_one_that_found_no_redis(
+        self, organism: Organism, codec: Codec, worker: Worker, redis_server: RedisServer
+    ) -> None:
+        """Those that began with it fail as well; they keep back none that comes later."""
+        with running_proxy(free_port()) as proxy:
+            url = organism.backend.redis_url.replace(f":{redis_server.port}", f":{proxy.port}")
+            backend = replace(organism.backend, redis_url=url)
+            executor = CeleryExecutor(replace(organism, backend=backend), codec)
+            await executor.start()
+            calls = [self.answer(executor, codec, handlers.double) for _ in range(2)]
+            async with asyncio.timeout(30):
+                failures = await asyncio.gather(*calls, return_exceptions=True)
+                assert [type(each) for each in failures] == [BackendUnavailableError] * 2
+                proxy.lead_to(redis_server.port)
+                assert await self.answer(executor, codec, handlers.double) == Result(42)
+                await executor.stop()
 
     async def test_stopping_tells_whoever_waits(
         self, executor: Executor, codec: Codec, tmp_path: Path

@@ -93,3 +93,48 @@ async def test_what_waits_for_room_is_not_taken_for_lost(caplog: pytest.LogCaptu
             assert await asyncio.to_thread(eventually, lambda: asked_for() > before + 1)
             client.config_set("maxmemory", 0)
             assert (await asked).number == 7
+
+
+@pytest.mark.parametrize("is_in", [True, False], ids=["in", "waiting"])
+async def test_one_that_gives_up_takes_nothing_from_who_asked_the_same(
+    caplog: pytest.LogCaptureFixture, *, is_in: bool
+) -> None:
+    """Under one message id, while there is no room; then the answer's way to the pump breaks."""
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def echo(payload: Load, metadata: HandlerMetadata) -> HandlerResponse:
+        begun.set()
+        await may_end.wait()
+        return HandlerResponse.respond(payload)
+
+    with (
+        running_redis() as server,
+        running_proxy(server.port) as proxy,
+        closing(server.client()) as found,
+    ):
+        client: Any = found
+        url = f"redis://127.0.0.1:{proxy.port}/0"
+        pump = StreamPump(Organism("test", backend=BackendConfig("redis", url, "door:")))
+        pump.register("echo", echo, Load)
+
+        def ask() -> asyncio.Task[Load]:
+            return asyncio.create_task(pump.request("echo", Load(7, ""), message_id="same"))
+
+        async with pump, asyncio.timeout(30):
+            if is_in:
+                asked = ask()
+                await begun.wait()
+            client.config_set("maxmemory", 1)
+            again = ask()
+            assert await asyncio.to_thread(eventually, lambda: "OOM: its memory" in caplog.text)
+            if not is_in:
+                asked = ask()
+                await asyncio.sleep(0)
+            again.cancel()
+            await asyncio.wait([again])
+            client.config_set("maxmemory", 0)
+            await begun.wait()
+            proxy.lose_answer_to(b"settle")
+            may_end.set()
+            assert (await asked).number == 7
+            assert proxy.has_lost

@@ -98,7 +98,7 @@ def lives(client: redis.Redis, prefix: str) -> int:
 
 def is_asked_who_lives(client: redis.Redis) -> bool:
     """Over a connection other than this one."""
-    return any(each["cmd"] == "zcount" for each in client.client_list())
+    return any(each["cmd"] == "zrangebyscore" for each in client.client_list())
 
 
 async def test_others_may_have_come_while_redis_was_away(
@@ -158,3 +158,31 @@ async def test_those_that_come_back_after_the_worker_count(
                 pumps_way.lead_to(redis_server.port)
                 assert await ends(misfit) == 1, misfit.log
                 assert misfit.log.count(REFUSAL) == 1, misfit.log
+
+
+async def test_who_came_meanwhile_has_gone_again(
+    write: WriteOrganism, redis_server: RedisServer, redis_client: redis.Redis, redis_prefix: str
+) -> None:
+    """A worker is none of those whose word it can't read; it goes on, and others may come."""
+    lacks = write(name="lacks", celery=PATIENT, serialization={"signing_key": []})
+    ours = write(celery=PATIENT)
+    with running_proxy(redis_server.port) as proxy:
+        late = write(name="late", url=f"redis://127.0.0.1:{proxy.port}/0", celery=PATIENT)
+        with running_worker(late, "-c", "1") as worker:
+            assert eventually(lambda: lives(redis_client, redis_prefix) == 1)
+            proxy.lead_to(free_port())
+            proxy.cut()
+            assert eventually(lambda: lives(redis_client, redis_prefix) == 0)
+            async with StreamPump.from_file(lacks):
+                pass
+            proxy.lead_to(redis_server.port)
+            comes = await asyncio.to_thread(
+                eventually, lambda: lives(redis_client, redis_prefix) == 1
+            )
+            assert comes
+            async with asyncio.timeout(60):
+                assert await asyncio.to_thread(
+                    eventually, lambda: worker.log.count("Connected to") == 2, timeout_s=50
+                ), worker.log
+                async with StreamPump.from_file(ours) as pump:
+                    assert (await pump.request("work", Work(1))).pid in worker.children()

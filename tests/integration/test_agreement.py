@@ -1,0 +1,32 @@
+"""Whose word of a signing key counts, as one process that starts has it."""
+
+import pytest
+import redis
+
+from backends import BackendConfig
+from backends.codec import Codec
+from backends.errors import RecordVersionError
+from backends.redis.agreement import agree_on_keys
+from backends.terms import Terms
+from tests.servers import RedisServer
+
+#: Of no release's format, and of none at all.
+UNREADABLE = (b"\xffword", b"", b"word")
+NEVER = 9e15
+
+
+@pytest.mark.parametrize("word", UNREADABLE)
+def test_a_word_that_is_none_keeps_nobody_out_but_beside_others(
+    redis_server: RedisServer, redis_client: redis.Redis, redis_prefix: str, word: bytes
+) -> None:
+    """Of those who have left it none lives; then somebody does."""
+    config = BackendConfig("redis", redis_server.url, redis_prefix, redis_ttl=60)
+    terms, codec = Terms(lease_s=60.0), Codec(keys=["a key"], realm=redis_prefix)
+    redis_client.hset(f"{redis_prefix}l:service", "k", word)
+    agree_on_keys(config, codec, terms)
+    assert redis_client.hget(f"{redis_prefix}l:service", "k") != word
+    redis_client.hset(f"{redis_prefix}l:service", "k", word)
+    redis_client.zadd(f"{redis_prefix}i:alive", {"p:other": NEVER})
+    with pytest.raises(RecordVersionError):
+        agree_on_keys(config, codec, terms)
+    redis_client.expire(f"{redis_prefix}i:alive", 60)
