@@ -100,6 +100,7 @@ class CeleryExecutor:
 
         Raises:
             PipelineError: the executor does not run.
+            ValueError: *call* can't be encoded.
             NoAnswerError: Redis has lost it `celery.max_attempts` times.
             PumpStoppedError: the executor was stopped before the call had ended.
             BackendUnavailableError: it is the first call, and Redis does not answer.

@@ -83,9 +83,10 @@ class OutcomeReader:
             record: called at once, and again whenever Redis has lost it.
         """
         expected = _Expected(listener, self._loop.create_future(), record)
+        # First: it may raise, and nothing is handed out before we have gone.
+        expected.send()
         self._waiting[dispatch_id] = expected
         expected.future.add_done_callback(lambda _: self._waiting.pop(dispatch_id, None))
-        expected.send()
         return expected.future
 
     def stop(self) -> None:

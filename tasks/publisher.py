@@ -34,7 +34,7 @@ class _Unrecorded(NamedTuple):
     """A dispatch that is not in the ledger yet."""
 
     id: str
-    dispatch: Dispatch
+    kept: bytes
     stream: str
     on_recorded: Callable[[], None]
 
@@ -44,7 +44,7 @@ class Publisher:
 
     Args:
         app: the organism's application.
-        ledger: used by the publisher's thread alone, and closed by it.
+        ledger: asked by the publisher's thread alone, and closed by it.
         is_stopping: set by `stop`; ends *ledger*'s waiting too.
         sizes: counts the messages sent, by how many dispatches each carried.
     """
@@ -116,8 +116,13 @@ class Publisher:
 
         Args:
             on_recorded: called from the publisher's thread.
+
+        Raises:
+            ValueError: it can't be encoded.
         """
-        self._unrecorded.append(_Unrecorded(dispatch_id, dispatch, stream, on_recorded))
+        # Here, or one that fails would keep back all others.
+        kept = self._ledger.sealed(dispatch_id, name_of(dispatch.envelope.to), dispatch)
+        self._unrecorded.append(_Unrecorded(dispatch_id, kept, stream, on_recorded))
         self.wake()
 
     def stop(self) -> None:
@@ -174,8 +179,7 @@ class Publisher:
         while not self._is_stopping.is_set():
             while self._unrecorded:
                 each = self._unrecorded[0]
-                listener = name_of(each.dispatch.envelope.to)
-                self._ledger.record(each.id, listener, each.dispatch, each.stream)
+                self._ledger.keep(each.id, each.kept, each.stream)
                 self._unrecorded.popleft().on_recorded()
             window = self._organism.celery.window
             known = self.pace.sizes(), self.pace.enough()

@@ -90,8 +90,14 @@ class LedgerClient:
 
     def record(self, dispatch_id: str, listener: str, dispatch: Dispatch, stream: str) -> None:
         """Record a dispatch whose outcome this stream awaits."""
-        record = self._records.dispatch(dispatch_id, dispatch)
-        kept = f"{listener}\n".encode() + record
+        self.keep(dispatch_id, self.sealed(dispatch_id, listener, dispatch), stream)
+
+    def sealed(self, dispatch_id: str, listener: str, dispatch: Dispatch) -> bytes:
+        """A dispatch as `keep` takes it; `ValueError` where it can't be encoded. For any thread."""
+        return f"{listener}\n".encode() + self._records.dispatch(dispatch_id, dispatch)
+
+    def keep(self, dispatch_id: str, kept: bytes, stream: str) -> None:
+        """Record what was sealed."""
         self._run("record", escape(dispatch_id), kept, stream)
 
     def publishable(

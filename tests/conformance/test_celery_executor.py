@@ -241,6 +241,16 @@ class TestOverRedis(CeleryContract):
                 assert await self.answer(executor, codec, handlers.double) == Result(42)
                 await executor.stop()
 
+    async def test_a_call_that_can_not_be_sent_keeps_back_no_others(
+        self, executor: Executor, codec: Codec
+    ) -> None:
+        """Whoever made it is told."""
+        metadata = HandlerMetadata("\ud800", "nobody")
+        async with asyncio.timeout(20):
+            with pytest.raises(ValueError, match="surrogates not allowed"):
+                await self.answer(executor, codec, handlers.double, metadata=metadata)
+            assert await self.answer(executor, codec, handlers.double) == Result(42)
+
     async def test_stopping_tells_whoever_waits(
         self, executor: Executor, codec: Codec, tmp_path: Path
     ) -> None:
