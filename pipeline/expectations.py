@@ -18,7 +18,8 @@ class Expectations:
         #: The first, or only, of each scope: a list for each would be one object more to keep.
         self._waiters: dict[str, asyncio.Future[Answer]] = {}
         self._more: dict[str, list[asyncio.Future[Answer]]] = {}
-        self._unfinished: set[str] = set()
+        #: Those in flight, and how many have begun each.
+        self._unfinished: dict[str, int] = {}
         self._joiners: list[asyncio.Future[None]] = []
 
     def expect(self, scope: str) -> asyncio.Future[Answer]:
@@ -45,18 +46,16 @@ class Expectations:
         if waiter.done() and not waiter.cancelled():
             waiter.exception()
 
-    def begin(self, scope: str) -> bool:
-        """Count *scope* as in flight until it closes; false if it is already."""
-        if scope in self._unfinished:
-            return False
-        self._unfinished.add(scope)
-        return True
+    def begin(self, scope: str) -> None:
+        """Count *scope* as in flight until it closes, or all who began it have turned back."""
+        self._unfinished[scope] = self._unfinished.get(scope, 0) + 1
 
-    def finish(self, scope: str) -> None:
-        """Count *scope* no longer; those who wait for its answer go on waiting."""
-        self._unfinished.discard(scope)
-        if not self._unfinished:
-            self._release()
+    def turn_back(self, scope: str) -> None:
+        """One who began it did not; those who wait for its answer go on waiting."""
+        left = self._unfinished.pop(scope, 0) - 1
+        if left > 0:
+            self._unfinished[scope] = left
+        self._release_if_finished()
 
     def answer(self, scope: str, answer: Answer) -> None:
         """The scope has its answer."""
@@ -74,7 +73,8 @@ class Expectations:
         for waiter in self._pop(scope):
             if not waiter.done():
                 waiter.set_exception(NoAnswerError(reason))
-        self.finish(scope)
+        self._unfinished.pop(scope, None)
+        self._release_if_finished()
 
     def abandon(self, reason: PumpStoppedError) -> None:
         """Nothing will come any more."""
@@ -96,6 +96,10 @@ class Expectations:
         """Whoever waits for *scope*, the first first; they are forgotten."""
         first = self._waiters.pop(scope, None)
         return [] if first is None else [first, *self._more.pop(scope, ())]
+
+    def _release_if_finished(self) -> None:
+        if not self._unfinished:
+            self._release()
 
     def _release(self) -> None:
         joiners, self._joiners = self._joiners, []

@@ -326,15 +326,15 @@ class StreamPump:
                 )
             await self._door.enter()
         scope = opening.envelopes[0].scope
-        is_first = self._expectations.begin(scope)
+        self._expectations.begin(scope)
         is_ours = False
         try:
             opened = await engine.mailbox.open(opening)
             is_ours = not opened.is_duplicate
         finally:
             self._door.entered()
-            if is_first and not is_ours:
-                self._expectations.finish(scope)
+            if not is_ours:
+                self._expectations.turn_back(scope)
         if is_ours:
             engine.announcer.opened(opening, opened)
         return opened

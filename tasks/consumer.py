@@ -53,6 +53,7 @@ class Consumer(CelerysConsumer):  # type: ignore[misc]  # celery has no types
             if connection is not None:
                 self.app.broker_watch.contact.answered(since=started)
                 if self.app.admit(_pause):
+                    self._register(connection)
                     return connection
                 connection.collect()
             failures += 1
@@ -63,7 +64,7 @@ class Consumer(CelerysConsumer):  # type: ignore[misc]  # celery has no types
         connection = None
         try:
             self._ask()
-            connection = super().connect()
+            connection = self.connection_for_read(heartbeat=self.amqheartbeat)
             with connection.channel() as channel:
                 for queue in self.app.amqp.queues.consume_from.values():
                     queue(channel).declare()
@@ -75,6 +76,11 @@ class Consumer(CelerysConsumer):  # type: ignore[misc]  # celery has no types
                 connection.collect()
             return None
         return connection
+
+    def _register(self, connection: Any) -> None:
+        """As Celery's own `connect` does; a loop never lets go of what it has been given."""
+        if self.hub:
+            connection.transport.register_with_event_loop(connection.connection, self.hub)
 
     def _ask(self) -> None:
         """Raise what the broker refuses; one that is away is Celery's to wait for."""

@@ -20,6 +20,8 @@ class Command(msgspec.Struct, gc=False, order=True):
     #: A tuple of texts, bytes and numbers.
     arguments: Sequence[Any]
     reply: "asyncio.Future[Any]"
+    #: It was sent before, and may have run then.
+    is_repeated: bool = False
 
 
 class Aside:

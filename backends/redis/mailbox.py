@@ -35,7 +35,7 @@ from backends.redis.inbox import Inbox
 from backends.redis.keys import escape, unescape
 from backends.redis.lone_publisher import LonePublication, LonePublisher
 from backends.redis.news import News
-from backends.redis.pipeliner import Pipeliner
+from backends.redis.pipeliner import Pipeliner, Repeated
 from backends.redis.records import Records
 from backends.redis.streams import MAX_QUARANTINED, MAX_QUARANTINED_BYTES, message_of
 from backends.terms import Terms
@@ -262,7 +262,7 @@ class RedisMailbox:
                 "settled elsewhere",
                 extra={"action": "settle", "message_id": key_of(settlement.taken)},
             )
-            self._news.doubt(settlement)
+            self._news.doubt(settlement, may_be_ours=isinstance(reply, Repeated))
             return Effects([], [], [])
         if not self.lone_publisher.was_published(publication):
             self._wake_for(settlement.sends)

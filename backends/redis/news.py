@@ -115,11 +115,15 @@ class News:
                 effects.closed_conversations.append(name)
         return effects
 
-    def doubt(self, settlement: Settlement) -> None:
-        """It had been settled before: by this pump, perhaps, which did not hear of it."""
+    def doubt(self, settlement: Settlement, *, may_be_ours: bool) -> None:
+        """It had been settled before.
+
+        Args:
+            may_be_ours: by this pump, perhaps, which did not hear of it.
+        """
         scope = settlement.taken.scope
         if scope in self.scopes:
-            if settlement.answers:
+            if settlement.answers and may_be_ours:
                 self._unheard[scope] = settlement.answers[0]
             self._ask({scope: self.scopes[scope]})
 

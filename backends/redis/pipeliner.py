@@ -34,6 +34,10 @@ MAX_BATCH_BYTES = 32 * 1024**2
 WAIT_MS = 1000
 
 
+class Repeated(list[Any]):
+    """The reply to a command that was sent more than once, and may have run each time."""
+
+
 class Pipeliner:
     """One connection's worth of commands, in order.
 
@@ -140,6 +144,8 @@ class Pipeliner:
             sent_at = time.monotonic()
             refusal = await self._send(turns, packed)
             left = [each for each in batch if not each.reply.done()]
+            for each in left:
+                each.is_repeated = True
             is_refused = isinstance(refusal, BackendRefusingError)
             self._set_aside(batch, left if is_refused else [])
             # Whatever else is without a reply stays at the head of the queue.
@@ -258,7 +264,8 @@ class Pipeliner:
             if awaited.done():
                 continue
             if not isinstance(each, Exception):
-                awaited.set_result(each)
+                is_told = command.is_repeated and isinstance(each, list)
+                awaited.set_result(Repeated(each) if is_told else each)
                 continue
             try:
                 with translated(self._contact.where):

@@ -123,6 +123,28 @@ async def test_a_pump_that_ends_before_its_second_beat(
     assert not lasting(redis_client, redis_prefix)
 
 
+async def test_counts_outlast_the_pause_between_two_beats(
+    redis_server: RedisServer, redis_client: redis.Redis, redis_prefix: str
+) -> None:
+    """However soon conversations end."""
+
+    async def echo(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
+        return HandlerResponse.respond(payload)
+
+    backend = BackendConfig("redis", redis_server.url, redis_prefix, redis_ttl=0.1)
+    pump = StreamPump(Organism("test", backend=backend))
+    pump.register("echo", echo, Ask)
+
+    def last_beat() -> str:
+        return str(redis_client.hget(f"{redis_prefix}l:service", "last"))
+
+    async with pump:
+        assert await pump.request("echo", Ask(7)) == Ask(7)
+        before = last_beat()
+        assert await asyncio.to_thread(eventually, lambda: last_beat() != before)
+        assert redis_client.hget(f"{redis_prefix}l:counts", "accepted") == b"1"
+
+
 def left(client: redis.Redis, prefix: str) -> set[str]:
     """The keys under *prefix*."""
     keys = client.scan_iter(match=f"{prefix}*", count=1000)

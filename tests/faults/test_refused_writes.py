@@ -134,7 +134,11 @@ async def test_one_that_gives_up_takes_nothing_from_who_asked_the_same(
             await asyncio.wait([again])
             client.config_set("maxmemory", 0)
             await begun.wait()
+            joined = asyncio.create_task(pump.join())
+            await asyncio.sleep(0)
+            assert not joined.done()
             proxy.lose_answer_to(b"settle")
             may_end.set()
             assert (await asked).number == 7
+            await joined
             assert proxy.has_lost

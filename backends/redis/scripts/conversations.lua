@@ -15,6 +15,8 @@ local READY, DELAYED = prefix .. 'l:ready', prefix .. 'i:delayed'
 local DISPATCHES, COUNTS = prefix .. 'l:dispatches', prefix .. 'l:counts'
 -- Ms that a pump may be out of reach and still be told which of its openings had come in.
 local OPENINGS_KEPT = 600000
+-- Ms that the counts are kept at least: two of the longest pauses between beats, and more.
+local COUNTS_KEPT = 5000
 -- Fields of a conversation beyond which what it has done is set aside.
 local MOST_FIELDS = 128
 
@@ -41,11 +43,12 @@ local function numeric_arg()
   return tonumber(arg())
 end
 
--- Beats of pumps put the end of the counts off; there may be none any more.
+-- Beats of pumps put the end of the counts off, at least once in COUNTS_KEPT; there may be none any
+-- more.
 local function add_to_counts(what, by)
   local is_first = redis.call('HINCRBY', COUNTS, what, by) == by
   if is_first and real_ttl > 0 and redis.call('PTTL', COUNTS) == -1 then
-    redis.call('PEXPIRE', COUNTS, integer(real_ttl))
+    redis.call('PEXPIRE', COUNTS, integer(math.max(real_ttl, COUNTS_KEPT)))
   end
 end
 
