@@ -1,7 +1,11 @@
 """Fixtures that every kind of test may use."""
 
+import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -13,10 +17,22 @@ from tests.servers import RedisServer, running_redis
 pytest.register_assert_rewrite("tests.conformance", "tests.races")
 
 
-def pytest_configure() -> None:
-    """Take interrupts again: a shell's background job ignores them, as would all that it starts."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Prepare what every process of a run inherits."""
+    # A shell's background job ignores interrupts, as would all that it starts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not hasattr(config, "workerinput"):
+        _keep_temporary_files_together(config)
+
+
+def _keep_temporary_files_together(config: pytest.Config) -> None:
+    """Python's processes leave folders behind when they are killed, and here many are."""
+    # What pytest keeps of the last runs stays where it was.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    folder = tempfile.mkdtemp(prefix="pump-tests-")
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
+    config.add_cleanup(partial(shutil.rmtree, folder, ignore_errors=True))
 
 
 @pytest.fixture(scope="session")

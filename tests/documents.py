@@ -41,8 +41,16 @@ _PASSED_OVER = ("not run", "as in", "run by")
 #: Of a terminal that does not show what it should.
 _SHOWN_CHARS = 5000
 
-#: What would tell a command of another organism or Redis than the document's.
-_FOREIGN = ("ORGANISM", "REDIS_URL", "BROKER_URL", "BACKEND", "WORKERS", "PUMP_SIGNING_KEY")
+#: What would tell a command of another organism, Redis or place for its files than the document's.
+_FOREIGN = (
+    "ORGANISM",
+    "REDIS_URL",
+    "BROKER_URL",
+    "BACKEND",
+    "WORKERS",
+    "PUMP_SIGNING_KEY",
+    "TMPDIR",
+)
 
 _BLOCK = re.compile(
     r"(?:^<!-- (?P<mark>[^\n]*?) -->\n+)?^```(?P<kind>\w*)[^\n]*\n(?P<text>.*?)^```$",

@@ -296,6 +296,8 @@ class RabbitServer:
         self._command = command
         self._folder = folder
         self.port, self._distribution_port = free_port(), free_port()
+        #: Where nodes find each other's ports.
+        self.mapper_port = free_port()
         self._node = f"{folder.name}@localhost"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -341,6 +343,7 @@ class RabbitServer:
         return {
             "HOME": str(self._folder),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": str(self.mapper_port),
             "RABBITMQ_NODENAME": self._node,
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODE_PORT": str(self.port),
@@ -369,9 +372,17 @@ def running_rabbitmq() -> Iterator[RabbitServer]:
         miss("no rabbitmq-server here")
     folder = Path(tempfile.mkdtemp(prefix="pump-test-rabbit-"))
     server = RabbitServer(command, folder)
+    # Without one it would start a daemon, and leave it behind.
+    mapper = subprocess.Popen(
+        ["epmd", "-address", "127.0.0.1", "-port", str(server.mapper_port)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         server.start()
         yield server
     finally:
         server.stop()
+        stop(mapper)
         shutil.rmtree(folder, ignore_errors=True)

@@ -136,8 +136,7 @@ class Pipeliner:
         failures = 0
         while True:
             await self._wakeup.wait()
-            # While Redis is away any number may have come to the door and gone.
-            self._queue = [each for each in self._queue if not _has_gone(each)]
+            self._drop_given_up(was_away=failures > 0)
             if not self._queue:
                 self._wakeup.clear()
                 self._set_aside([], [])
@@ -164,6 +163,11 @@ class Pipeliner:
             failures = 0 if refusal is None or is_refused else failures + 1
             if failures:
                 await asyncio.sleep(pause_s(failures))
+
+    def _drop_given_up(self, *, was_away: bool) -> None:
+        """While Redis was away any number may have come to the door and gone."""
+        if was_away or any(_has_gone(each) for each in self._queue[: self._most]):
+            self._queue = [each for each in self._queue if not _has_gone(each)]
 
     def _set_aside(self, batch: list[Command], refused: list[Command]) -> None:
         """Try what is *refused* of a batch again later; others of its like now, if it was not."""

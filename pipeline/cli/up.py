@@ -3,7 +3,6 @@
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from pipeline.cli.fleet import check_fleet, worker_command
 from pipeline.cli.metrics import check_address, metrics_options
 from pipeline.cli.options import load, organism_argument
 from pipeline.cli.parts import COLOURS, Part, Told, end, wait_until
+from pipeline.cli.ports import kept_port
 from pipeline.cli.reporting import counted, say
 from pipeline.cli.servers import RedisAtHand, redis_at_hand
 from pipeline.metrics.endpoint import Address
@@ -35,6 +35,7 @@ PATIENCE_S = 5.0
 #: The same where nothing is worth waiting for: what they work on ends with the private Redis.
 IMPATIENCE_S = 2.5
 FLOWER_PORT = 5555
+_PYTHON = (sys.executable, "-P", "-m")
 #: Where the words behind `--` are kept in click's context.
 COMMAND = "pipeline.cli.up.command"
 
@@ -115,7 +116,9 @@ def up(
         share = concurrency or max(1, organism.process_pool.workers // workers)
         parts = list(_workers(organism, workers, share, "warning" if command else "info"))
         if not command:
-            parts += _pump_and_flower(file, metrics)
+            parts.append(_pump(file, metrics))
+            if find_spec("flower") is not None:
+                parts.append(_flower(stack.enter_context(kept_port(FLOWER_PORT))))
         # What workers do then is for a Redis that ends with them.
         is_worthless = bool(command) and at_hand.folder is not None
         patience_s = IMPATIENCE_S if is_worthless else organism.celery.grace_s + PATIENCE_S
@@ -150,35 +153,21 @@ def _workers(organism: Organism, count: int, concurrency: int, loglevel: str) ->
         yield Part(f"worker-{number}", command)
 
 
-def _pump_and_flower(file: Path, metrics: Address | None) -> Iterator[Part]:
-    python = [sys.executable, "-P", "-m"]
-    command, link = [*python, "pipeline.cli.main", "run", str(file)], ""
+def _pump(file: Path, metrics: Address | None) -> Part:
+    command, link = [*_PYTHON, "pipeline.cli.main", "run", str(file)], ""
     if metrics is not None:
         command += ["--metrics-host", metrics.host, "--metrics-port", str(metrics.port)]
         link = f"http://{metrics.host}:{metrics.port}/metrics"
-    yield Part("pump", command, link)
-    if find_spec("flower") is not None:
-        if not os.environ.get("FLOWER_BASIC_AUTH") and not os.environ.get("FLOWER_AUTH"):
-            # Without a password it may be looked at and nothing else, whatever else is set.
-            os.environ.pop("FLOWER_UNAUTHENTICATED_API", None)
-        port = _free_port()
-        command = [*python, "celery", "-A", "tasks", "flower"]
-        options = ["--address=127.0.0.1", f"--port={port}", "--logging=warning"]
-        link = f"http://127.0.0.1:{port}"
-        yield Part("flower", [*command, *options], link, is_optional=True)
+    return Part("pump", command, link)
 
 
-def _free_port() -> int:
-    """Flower's usual port, or another if somebody has that."""
-    for port in (FLOWER_PORT, 0):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            free: int = probe.getsockname()[1]
-            return free
-    raise click.ClickException("no port is free on 127.0.0.1")
+def _flower(port: int) -> Part:
+    if not os.environ.get("FLOWER_BASIC_AUTH") and not os.environ.get("FLOWER_AUTH"):
+        # Without a password it may be looked at and nothing else, whatever else is set.
+        os.environ.pop("FLOWER_UNAUTHENTICATED_API", None)
+    command = [*_PYTHON, "celery", "-A", "tasks", "flower"]
+    options = ["--address=127.0.0.1", f"--port={port}", "--logging=warning"]
+    return Part("flower", [*command, *options], f"http://127.0.0.1:{port}", is_optional=True)
 
 
 def _start(parts: list[Part]) -> None:

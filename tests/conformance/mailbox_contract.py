@@ -299,6 +299,16 @@ class MailboxContract:
         known = Opening([envelope("m-c", "c")], [], "id-c")
         assert (await mailbox.open(known)).is_duplicate
 
+    async def test_those_that_ended_within_a_moment_go_in_their_order(
+        self, open_mailbox: OpenMailbox, backend: Backend
+    ) -> None:
+        mailbox = await open_mailbox(keep_closed=2)
+        names = [f"c{number:02}" for number in reversed(range(40))]
+        for name in names:
+            await mailbox.open(opening(name))
+            await self.end(mailbox)
+        assert sorted(backend.buffer_list_threads()) == sorted(names[-2:])
+
     async def test_many_hops_leave_nothing_waiting(self, mailbox: Mailbox) -> None:
         """A hundred conversations of three hops each, all at once."""
         for number in range(100):

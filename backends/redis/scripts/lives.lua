@@ -125,16 +125,22 @@ local function begin_scope(id, units, pump)
   return true
 end
 
+-- To the microsecond: which of two ended first must not depend on their ids.
+local function exactly_now()
+  return string.format('%.3f', tonumber(clock[1]) * 1000 + tonumber(clock[2]) / 1000)
+end
+
 -- Ends every script that opens or closes conversations. What is beyond the number of closed ones
 -- kept goes at once.
 local function index_conversations()
   local opened, ended, ended_rows = {}, {}, {}
   for id, is_still_open in pairs(is_open) do
-    local rows = is_still_open and opened or ended_rows
-    local place = type(is_still_open) == 'string' and is_still_open
-    rows[#rows + 1], rows[#rows + 2] = place or integer(now), id
-    if not is_still_open then
+    if is_still_open then
+      local place = type(is_still_open) == 'string' and is_still_open
+      opened[#opened + 1], opened[#opened + 2] = place or integer(now), id
+    else
       ended[#ended + 1] = id
+      ended_rows[#ended_rows + 1], ended_rows[#ended_rows + 2] = exactly_now(), id
     end
   end
   call_with('ZADD', OPEN, opened)
