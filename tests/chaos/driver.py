@@ -18,8 +18,11 @@ from tests.chaos.pumps import Order, Said
 from tests.chaos.report import Report
 from tests.chaos.striker import KILLS, Striker
 from tests.chaos.traces import Traces
+from tests.waiting import eventually
 
 KINDS = tuple(EXPECTED)
+#: Seconds that pumps may take to start.
+_START_S = 60.0
 #: Requests one pump may have open.
 OPEN_PER_PUMP = 150
 
@@ -80,12 +83,14 @@ class Chaos:
         self.heard: list[tuple[float, str]] = []
 
     def run(self, messages: int, *, limit_s: float, beside: Beside | None = None) -> Report:
-        """Send so many messages; ends when all are answered, or after *limit_s*.
+        """Send so many messages once every pump runs; ends with the last answer, or at *limit_s*.
 
         Args:
             beside: runs in a thread from the first answer on; its event is set when the last
                 has come. It is waited for.
         """
+        if not eventually(self._striker.all_pumps_run, timeout_s=_START_S):
+            raise RuntimeError("\n".join(("not every pump has started", *self.logs())))
         started = time.monotonic()
         orders = (
             {"id": f"m{n}", "to": self._orders_chance.choice(KINDS), "number": n}

@@ -63,6 +63,10 @@ class Striker:
         self._held: list[_Held] = []
         self._asked: list[_Asked] = []
 
+    def all_pumps_run(self) -> bool:
+        """Each has said its id."""
+        return all(pump.id for pump in self.pumps)
+
     def strike(self) -> None:
         """Do something to somebody; nothing to who has not quite begun."""
         deed = self._chance.choice(self._deeds)
