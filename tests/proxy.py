@@ -1,6 +1,7 @@
 """A TCP proxy that is as bad as a network can be: it freezes, loses answers, breaks connections."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ class Proxy:
         self._answers_flow = True
         self._is_closing = False
         self._doomed: list[bytes] = []
+        self._most_bytes = sys.maxsize
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -59,6 +61,10 @@ class Proxy:
     def lose_answer_to(self, words: bytes) -> None:
         """Let the next command that has these bytes run, and break its connection in reply."""
         self._loop.call_soon_threadsafe(self._doomed.append, words)
+
+    def carry_at_most(self, size: int) -> None:
+        """Break each connection before it is sent more than so many bytes."""
+        self._most_bytes = size
 
     @property
     def has_lost(self) -> bool:
@@ -115,9 +121,13 @@ class Proxy:
     async def _relay_commands(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, is_deaf: asyncio.Event
     ) -> None:
+        carried = 0
         with suppress(OSError):
             while chunk := await source.read(_CHUNK):
                 await self._flows.wait()
+                carried += len(chunk)
+                if carried > self._most_bytes:
+                    break
                 doomed = [words for words in self._doomed if words in chunk]
                 if doomed:
                     self._doomed.remove(doomed[0])

@@ -57,6 +57,9 @@ class News:
         #: Those that were entering when all others were asked about.
         self._unasked: set[str] = set()
         self._asking: set[asyncio.Task[None]] = set()
+        #: That which asks about all, and whether its answers may be older than the last loss.
+        self._catching_up: asyncio.Task[None] | None = None
+        self._must_ask_again = False
 
     async def read(self, block_ms: int) -> None:
         """Read the stream until cancelled; from its beginning, for what was told is taken out.
@@ -129,10 +132,21 @@ class News:
 
     def ask(self) -> None:
         """News may have been lost: ask what became of every scope that Redis has had."""
+        if self._catching_up is not None:
+            # Where connections break without end, such questions would leave room for nothing else.
+            self._must_ask_again = True
+            return
         self._unasked |= self.entering.keys()
         known = {name: conv for name, conv in self.scopes.items() if name not in self.entering}
         if known:
-            self._ask(known)
+            self._catching_up = self._ask(known)
+            self._catching_up.add_done_callback(self._caught_up)
+
+    def _caught_up(self, asking: asyncio.Task[None]) -> None:
+        must_ask_again, self._must_ask_again = self._must_ask_again, False
+        self._catching_up = None
+        if must_ask_again and not asking.cancelled():
+            self.ask()
 
     def enter(self, scope: str, conversation: str, number: int) -> None:
         """An opening is on its way that begins *scope*, unless another has begun it."""
@@ -167,10 +181,11 @@ class News:
             task.cancel()
         await asyncio.gather(*self._asking, return_exceptions=True)
 
-    def _ask(self, scopes: dict[str, str], *, is_second: bool = False) -> None:
+    def _ask(self, scopes: dict[str, str], *, is_second: bool = False) -> asyncio.Task[None]:
         task = asyncio.ensure_future(self._recall(scopes, is_second=is_second))
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
+        return task
 
     async def _recall(self, scopes: dict[str, str], *, is_second: bool) -> None:
         asked = [escape(part) for scope, conv in scopes.items() for part in (conv, scope)]

@@ -73,8 +73,10 @@ class Pipeliner:
         self._digest = ""
         self._queue: list[Command] = []
         self._numbers = count()
-        #: Commands sent at once; fewer while they are large.
+        #: Commands sent at once; fewer while they are large, or no reply comes.
         self._most = MAX_BATCH
+        #: How often in a row none came.
+        self._failures = 0
         #: What was refused, how often in a row, and when it is tried again.
         self._aside, self._refusals = Aside(), 0
         self._retry: asyncio.TimerHandle | None = None
@@ -133,10 +135,9 @@ class Pipeliner:
         self._digest = _text(await self._client.script_load(script_text("turn")))
 
     async def _serve(self) -> None:
-        failures = 0
         while True:
             await self._wakeup.wait()
-            self._drop_given_up(was_away=failures > 0)
+            self._drop_given_up()
             if not self._queue:
                 self._wakeup.clear()
                 self._set_aside([], [])
@@ -160,13 +161,15 @@ class Pipeliner:
                 self._contact.lost(refusal, since=sent_at)
                 # By now another server may be the primary.
                 await self._line.drop()
-            failures = 0 if refusal is None or is_refused else failures + 1
-            if failures:
-                await asyncio.sleep(pause_s(failures))
+            self._failures = 0 if refusal is None or is_refused else self._failures + 1
+            if self._failures:
+                # Its connections may break sooner than so many replies can come.
+                self._most = max(1, len(batch) // 2)
+                await asyncio.sleep(pause_s(self._failures))
 
-    def _drop_given_up(self, *, was_away: bool) -> None:
+    def _drop_given_up(self) -> None:
         """While Redis was away any number may have come to the door and gone."""
-        if was_away or any(_has_gone(each) for each in self._queue[: self._most]):
+        if self._failures or any(_has_gone(each) for each in self._queue[: self._most]):
             self._queue = [each for each in self._queue if not _has_gone(each)]
 
     def _set_aside(self, batch: list[Command], refused: list[Command]) -> None:
@@ -205,7 +208,7 @@ class Pipeliner:
                     self._most = len(batch) // 2
                     break
             else:
-                if size < MAX_BATCH_BYTES // 2:
+                if size < MAX_BATCH_BYTES // 2 and not self._failures:
                     self._most = min(2 * self._most, MAX_BATCH)
                 return turns, b"".join(packed)
 

@@ -99,6 +99,22 @@ async def test_each_message_enters_once_and_is_answered(
     assert redis_client.xlen(f"{config.redis_prefix}s:inbox") == 0
 
 
+async def test_connections_that_break_sooner_than_all_is_sent_bring_it_all_the_same(
+    config: BackendConfig, proxy: Proxy
+) -> None:
+    """What is too much for one of them goes by many."""
+
+    async def echo(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
+        return HandlerResponse.respond(Told(payload.number))
+
+    pump = StreamPump(Organism("test", backend=config))
+    pump.register("echo", echo, Ask)
+    async with asyncio.timeout(60), pump:
+        proxy.carry_at_most(64 * 1024)
+        told = await asyncio.gather(*(pump.request("echo", Ask(n)) for n in range(REQUESTS)))
+    assert told == [Told(n) for n in range(REQUESTS)]
+
+
 async def test_a_redis_that_comes_back_empty_serves_again(
     config: BackendConfig, proxy: Proxy, redis_client: redis.Redis
 ) -> None:
