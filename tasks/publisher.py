@@ -11,7 +11,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from backends.contact import pause_s
-from backends.errors import BackendError, BackendUnavailableError
+from backends.errors import BackendError, BackendRefusingError, BackendUnavailableError
 from backends.mailbox import TaskMessage
 from backends.redis.ledger import Batch, LedgerClient, ids_in
 from backends.redis.records import Dispatch
@@ -172,24 +172,32 @@ class Publisher:
         self._is_wanted = False
 
     def _publish_all(self) -> bool:
-        """Publish while there is room; false if the broker would not take it."""
+        """Publish while there is room; false if the broker or the ledger would not take it."""
         if self._is_in_doubt:
             self._is_in_doubt = False
             self._ledger.publish_again()
         while not self._is_stopping.is_set():
-            while self._unrecorded:
-                each = self._unrecorded[0]
-                self._ledger.keep(each.id, each.kept, each.stream)
-                self._unrecorded.popleft().on_recorded()
+            is_kept = self._record_all()
             window = self._organism.celery.window
             known = self.pace.sizes(), self.pace.enough()
             batches = self._ledger.publishable(window, MOST, *known)
             if not batches:
-                return True
+                return is_kept
             if not self._send_all(batches):
                 return False
             if not self._ledger.may_have_more:
-                return True
+                return is_kept
+        return True
+
+    def _record_all(self) -> bool:
+        """Record what is not; false if there is no room, which comes of what is published."""
+        while self._unrecorded:
+            each = self._unrecorded[0]
+            try:
+                self._ledger.keep(each.id, each.kept, each.stream)
+            except BackendRefusingError:
+                return False
+            self._unrecorded.popleft().on_recorded()
         return True
 
     def _send_all(self, batches: Sequence[Batch]) -> bool:

@@ -16,7 +16,7 @@ import msgspec
 
 from backends.codec import Codec
 from backends.contact import contact_with, pause_s
-from backends.errors import BackendError, BackendUnavailableError, CodecError
+from backends.errors import BackendError, BackendRefusingError, BackendUnavailableError, CodecError
 from backends.mailbox import Envelope, Returned
 from backends.protocol import BackendConfig
 from backends.redis.caller import Caller
@@ -55,7 +55,7 @@ def ids_in(batch_ids: str) -> list[str]:
 class LedgerClient:
     """What can be done with dispatches.
 
-    Every call waits while Redis is away, unless *is_stopping* is set: then
+    Every call waits while Redis is away, or takes no writes, unless *is_stopping* is set: then
     `BackendUnavailableError` is raised.
 
     Args:
@@ -97,7 +97,7 @@ class LedgerClient:
         return f"{listener}\n".encode() + self._records.dispatch(dispatch_id, dispatch)
 
     def keep(self, dispatch_id: str, kept: bytes, stream: str) -> None:
-        """Record what was sealed."""
+        """Record what was sealed; `BackendRefusingError` where Redis has no room for it now."""
         self._run("record", escape(dispatch_id), kept, stream)
 
     def publishable(
@@ -387,7 +387,8 @@ class LedgerClient:
             except BackendUnavailableError as exc:
                 failures += 1
                 self.contact.lost(exc, since=started)
-                if self._is_stopping.wait(pause_s(failures)):
+                has_no_room = name == "record" and isinstance(exc, BackendRefusingError)
+                if has_no_room or self._is_stopping.wait(pause_s(failures)):
                     raise
                 arguments = arguments if again is None else tuple(again)
             else:

@@ -9,11 +9,15 @@ import pytest
 
 from backends import BackendConfig
 from pipeline import HandlerMetadata, HandlerResponse, Organism, StreamPump
+from pipeline.organism_file import load_organism
+from pipeline.stations import codec_of
+from pipeline.worker import Call, Completed, Outcome
+from tasks.executor import CeleryExecutor
 from tests.chaos.outages import refusals
 from tests.fleet import running_worker, write_organism
 from tests.proxy import running_proxy
 from tests.servers import running_redis
-from tests.soak.handlers import LISTENERS, Load
+from tests.soak.handlers import LISTENERS, Load, burn
 from tests.waiting import eventually
 
 #: Bytes of each payload, and of Redis's memory beyond what it has at first: what a pump lets in at
@@ -62,6 +66,32 @@ async def test_a_full_redis_drains_by_itself(
             assert [answer.number for answer in answers] == list(range(MANY))
         assert caplog.text.count("OOM: its memory is full; raise maxmemory, or") == 1, caplog.text
         assert worker.log.count("OOM: its memory is full") <= 1, worker.log
+
+
+@pytest.mark.timeout(120)
+async def test_single_calls_make_room_for_each_other(tmp_path: Path) -> None:
+    """More of them than fit at once: those that are recorded are run, and the rest are next."""
+    with running_redis() as server, closing(server.client()) as found:
+        client: Any = found
+        file = write_organism(tmp_path / "organism.yaml", server.url, "full:", LISTENERS)
+        organism = load_organism(file)
+        codec = codec_of(organism)
+        executor = CeleryExecutor(organism, codec)
+
+        async def run(number: int) -> Outcome:
+            payload = codec.encode(Load(number, "x" * FILLER))
+            return await executor.run(Call("burn", burn, payload, HandlerMetadata("t", "me")))
+
+        with running_worker(file):
+            await executor.start()
+            await run(0)
+            client.config_set("maxmemory", client.info("memory")["used_memory"] + ROOM)
+            try:
+                async with asyncio.timeout(60):
+                    outcomes = await asyncio.gather(*map(run, range(MANY)))
+            finally:
+                await executor.stop()
+        assert all(isinstance(each, Completed) for each in outcomes)
 
 
 async def test_what_waits_for_room_is_not_taken_for_lost(caplog: pytest.LogCaptureFixture) -> None:
