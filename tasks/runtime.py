@@ -40,6 +40,7 @@ from tasks.events import (
 from tasks.identity import owner_id, worker_notes
 from tasks.lifeline import ending_at_once
 from tasks.pace import Pace
+from tasks.rest import FIRST_REST_S, LONGEST_REST_S
 from tasks.run_tally import shared_tally
 from tasks.time_limit import TimeLimit
 
@@ -47,11 +48,6 @@ if TYPE_CHECKING:
     from pipeline.spans import HopSpan
 
 log = logging.getLogger(__name__)
-
-#: Seconds that a process waits after a message of which it has refused something: at first, and as
-#: long as it runs nothing. It would be given the same again as fast as Redis can tell, while those
-#: that fit are busy.
-FIRST_REST_S, LONGEST_REST_S = 0.01, 0.25
 
 
 class Runtime:

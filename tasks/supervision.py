@@ -27,6 +27,7 @@ from tasks.broker import TIMEOUT_S
 from tasks.endings import ending_of
 from tasks.events import EventSender, failed_event
 from tasks.identity import new_worker_id, worker_notes
+from tasks.rest import Rest
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class Supervisor:
         self._thread: Thread | None = None
         self._pool: Any = None
         self._unknown: list[str] = []
+        self._rest = Rest()
         #: When this worker was told to stop; 0 until then.
         self._told_at = 0.0
         #: Others have been told whose key we have.
@@ -180,6 +182,8 @@ class Supervisor:
                 # The lease is worth more than whatever this was.
                 log.exception("supervision failed", extra={"action": "beat"})
                 pause_s = self._beat_s
+            if self._unknown:
+                pause_s = min(pause_s, self._rest.left_s)
             if self._told_at:
                 self._see_to_the_end()
                 pause_s = min(pause_s, PATIENCE_S / 4)
@@ -204,8 +208,10 @@ class Supervisor:
         if self._told_at and not self._has_handed_over:
             self._ledger.publish_again()
             self._has_handed_over = True
-        while self._unknown:
-            self._refuse(self._unknown.pop())
+        if self._unknown and self._rest.left_s <= 0:
+            self._rest.begin()
+            while self._unknown:
+                self._refuse(self._unknown.pop())
 
     def _bury(self, dead: dict[int, str], claims: dict[int, list[bytes]]) -> None:
         # Celery's own time limit ends a process whose run has ended, and which waits for Redis.

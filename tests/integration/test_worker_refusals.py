@@ -14,7 +14,7 @@ import redis
 from pipeline import HandlerError, StreamPump
 from tasks.executor import CeleryExecutor
 from tasks.pace import ENOUGH
-from tasks.runtime import FIRST_REST_S, LONGEST_REST_S
+from tasks.rest import FIRST_REST_S, LONGEST_REST_S
 from tests.fleet import running_worker
 from tests.integration.conftest import WriteOrganism, listener
 from tests.integration.worker_handlers import Work, runs_in
@@ -39,12 +39,13 @@ async def test_what_one_worker_lacks_another_runs(write: WriteOrganism) -> None:
         assert "dispatch refused" in misfit.log or "unregistered task" in misfit.log
 
 
+@pytest.mark.parametrize("name", ["work", "extra"])
 async def test_what_waits_for_a_busy_worker_is_not_tossed_about(
-    write: WriteOrganism, redis_client: redis.Redis, redis_prefix: str, tmp_path: Path
+    write: WriteOrganism, redis_client: redis.Redis, redis_prefix: str, tmp_path: Path, name: str
 ) -> None:
     """An idle one that may not run it asks for it again, but not as fast as it can."""
     gate, runs = tmp_path / "gate", tmp_path / "runs"
-    ours = write()
+    ours = write(listener("work"), listener("extra"))
     lacks = write(listener("work", handler="other_work"), name="lacks")
 
     def released() -> int:
@@ -55,7 +56,7 @@ async def test_what_waits_for_a_busy_worker_is_not_tossed_about(
         async with StreamPump.from_file(ours) as pump, asyncio.timeout(60):
             busy = asyncio.create_task(pump.request("work", Work(1, 0, str(runs), str(gate))))
             assert await asyncio.to_thread(eventually, lambda: bool(runs_in(runs)))
-            waiting = asyncio.create_task(pump.request("work", Work(2)))
+            waiting = asyncio.create_task(pump.request(name, Work(2)))
             assert await asyncio.to_thread(eventually, lambda: released() > 0)
             began, first = time.monotonic(), released()
             assert await asyncio.to_thread(eventually, lambda: released() >= first + 8)
