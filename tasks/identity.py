@@ -38,9 +38,10 @@ class Notes:
         """This process has handed in, or given back, all that it had claimed."""
         self._write(self._own_turns() + 1 & ~1, "")
 
-    def of(self, pid: int) -> str:
-        """What a process was running; empty if it told nothing."""
-        return self._read(pid)[1]
+    def of(self, pid: int) -> str | None:
+        """What a process was running; empty if that was nothing, None if it told nothing."""
+        turns, running = self._read(pid)
+        return running if turns or running else None
 
     def idle_turn(self, pid: int) -> int | None:
         """A number of its own for each time that a process holds no claim; None while it may."""

@@ -19,7 +19,7 @@ from backends.contact import unquoted
 from backends.errors import BackendError, BackendUnavailableError
 from backends.redis.agreement import agree_on_keys
 from backends.redis.keys import escape
-from backends.redis.ledger import LedgerClient, ids_in
+from backends.redis.ledger import NONE_BEGUN, LedgerClient, ids_in
 from pipeline.organism import Organism
 from pipeline.station import host, place
 from pipeline.stations import codec_of, stations_of
@@ -201,7 +201,7 @@ class Supervisor:
         # In this order: a pool that is there now was there when we looked.
         dead = claims.keys() - live if self._has_pool() else None
         if dead:
-            self._bury({pid: self._notes.of(pid) for pid in dead}, claims)
+            self._bury({pid: self._suspect(pid, claims[pid]) for pid in dead}, claims)
         for pid, turn in idle.items():
             if pid in claims and turn is not None and turn == self._notes.idle_turn(pid):
                 self._disclaim(pid, claims[pid])
@@ -212,6 +212,14 @@ class Supervisor:
             self._rest.begin()
             while self._unknown:
                 self._refuse(self._unknown.pop())
+
+    def _suspect(self, pid: int, claims: list[bytes]) -> str:
+        """What a dead process was running, as `bury` takes it."""
+        running = self._notes.of(pid)
+        if running is None or (not running and len(claims) == 1):
+            # Whatever kills who claims it must not do so for ever.
+            return ""
+        return running or NONE_BEGUN
 
     def _bury(self, dead: dict[int, str], claims: dict[int, list[bytes]]) -> None:
         # Celery's own time limit ends a process whose run has ended, and which waits for Redis.

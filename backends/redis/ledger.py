@@ -36,6 +36,8 @@ from backends.terms import Terms
 
 log = logging.getLogger(__name__)
 
+#: In place of a dispatch's id: a process had begun none of those it held. No id has a space.
+NONE_BEGUN = " "
 _PROCESS = re.compile(rb"[0-9]{1,10}")
 
 
@@ -180,8 +182,7 @@ class LedgerClient:
         """Give claimed dispatches back; how many were still held.
 
         Args:
-            fingerprint: what this worker lacks; empty where another may do what this one
-                could not.
+            fingerprint: what this worker lacks; empty where any may do what this one could not.
         """
         return int(self._run("release", owner, fingerprint, *map(escape, dispatch_ids)))
 
@@ -252,21 +253,20 @@ class LedgerClient:
         """Put back what *dead* processes of a live worker had claimed; how much that was.
 
         Args:
-            dead: each process, and the dispatch it was running; empty where nobody knows.
+            dead: each process, and what it was running: an id, `NONE_BEGUN`, or empty for unknown.
             places: where each ran and how it ended, as the history of a death tells it.
             is_counted: their deaths are attempts at what they ran.
 
         Raises:
             BackendUnavailableError: Redis does not answer.
         """
-        places = places or {}
         told = [
             part
             for pid, running in dead.items()
-            for part in (pid, escape(running), places.get(pid, ""))
+            for part in (pid, escape(running), (places or {}).get(pid, ""))
         ]
-        attempts = self.terms.max_attempts
-        return int(self._caller.run("bury", worker, attempts, int(is_counted), *told))
+        most = self.terms.max_attempts
+        return int(self._caller.run("bury", worker, most, int(is_counted), *told))
 
     def leave(self, worker: str) -> int:
         """A worker ends: put back all it held, uncounted; how much that was.

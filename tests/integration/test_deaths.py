@@ -8,6 +8,7 @@ from typing import Any
 
 from backends.mailbox import Envelope
 from backends.redis.records import Dispatch
+from pipeline.organism import Organism
 from pipeline.organism_file import load_organism
 from tasks.application import create_app
 from tasks.identity import worker_notes
@@ -26,17 +27,45 @@ def died_while_running(dispatch_id: str) -> int:
     return process.pid
 
 
+def supervisor_of(organism: Organism) -> Supervisor:
+    """One whose pool is this process alone."""
+    supervisor = Supervisor(create_app(organism), organism, "node")
+    supervisor._pool = SimpleNamespace(info={"processes": [os.getpid()]}, _pool=[])
+    return supervisor
+
+
+def record(supervisor: Supervisor, *names: str) -> None:
+    for name in names:
+        dispatch = Dispatch(Envelope(name, "c", "s", "", "t", "work", "me", b""), "f")
+        supervisor._ledger.record(name, "work", dispatch, "")
+
+
+def test_a_process_that_had_begun_nothing_has_killed_nobody(write: WriteOrganism) -> None:
+    """It died with a batch before the first run: each runs alone then, and counts from there."""
+    supervisor = supervisor_of(load_organism(write(celery={"max_attempts": 1})))
+    ledger = supervisor._ledger
+    record(supervisor, "one", "two")
+    (batch,) = ledger.publishable(9, 9, {"work": 2})
+    for held in (batch.ids, "one"):
+        ledger.claim(f"{supervisor._worker}/{died_while_running('')}", held)
+        supervisor._tick()
+        assert not ledger.claims_of(supervisor._worker)
+        if held == batch.ids:
+            assert (ledger.deaths("one"), ledger.deaths("two")) == (0, 0)
+            alone = [each.ids for each in ledger.publishable(9, 9, {"work": 2})]
+            assert alone == ["one", "two"]
+    assert ledger.missing(["one", "two"]) == ["one"], "dead, and not yet begun"
+    supervisor.stop()
+
+
 def test_nobody_is_told_that_what_has_ended_failed(write: WriteOrganism) -> None:
     """Its outcome was handed in before its process died, which had not begun the next."""
-    organism = load_organism(write())
-    supervisor = Supervisor(create_app(organism), organism, "node")
+    supervisor = supervisor_of(load_organism(write()))
     told: list[dict[str, Any]] = []
     supervisor._events = SimpleNamespace(send=told.append)  # type: ignore[assignment]
-    supervisor._pool = SimpleNamespace(info={"processes": [os.getpid()]}, _pool=[])
     ledger = supervisor._ledger
     for ran, held in (("ended", "next"), ("running", "running")):
-        envelope = Envelope(held, "c", "s", "", "t", "work", "me", b"")
-        ledger.record(held, "work", Dispatch(envelope, "f"), "")
+        record(supervisor, held)
         pid = died_while_running(ran)
         ledger.claim(f"{supervisor._worker}/{pid}", held)
         supervisor._tick()
