@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event, Thread
 from uuid import uuid4
@@ -63,6 +64,7 @@ class OutcomeReader:
         self._waiting: dict[str, _Expected] = {}
         self._is_stopping = Event()
         self._caretaker = ledger.caretaker(self.stream, self._beaten)
+        self._caretaker.is_orphaned = self._loop.is_closed
         self._thread = Thread(target=self._run, name="outcomes", daemon=True)
         #: It is time to look for calls that Redis has lost; those recorded when it last was.
         self._must_look, self._looked_at = False, frozenset[Sent]()
@@ -114,7 +116,7 @@ class OutcomeReader:
     def _run(self) -> None:
         failures = 0
         block_ms = min(BLOCK_MS, int(self._ledger.terms.beat_s * 1000))
-        while not self._is_stopping.is_set():
+        while not (self._is_stopping.is_set() or self._loop.is_closed()):
             started = time.monotonic()
             try:
                 # In this order: what has ended meanwhile stands in the stream.
@@ -135,8 +137,10 @@ class OutcomeReader:
                 continue
             if returned:
                 self._on_room()
-            if (returned or lost) and not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._hand_out, returned, lost)
+            if returned or lost:
+                # A loop that closes without our being stopped has nobody left who waits.
+                with suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(self._hand_out, returned, lost)
         self._ledger.close()
 
     def _lost(self) -> list[Sent]:

@@ -58,6 +58,8 @@ class Caretaker:
         self._terms = terms
         self._contact = contact
         self._on_beat = on_beat
+        #: Asked before each beat: whether whoever is cared for is gone and has not said so.
+        self.is_orphaned: Callable[[], bool] = lambda: False
         self._hurry = Event()
         self._is_stopping = False
         #: When the lease was last renewed (`time.monotonic`).
@@ -84,6 +86,9 @@ class Caretaker:
         self._hurry.set()
         if self._thread is not None:
             self._thread.join()
+        return self._leave_all()
+
+    def _leave_all(self) -> int:
         try:
             with translated(self._contact.where):
                 return int(self._leave(args=(*self._head, "p", self._pump)))
@@ -99,6 +104,12 @@ class Caretaker:
             self._hurry.wait(pause_s)
             self._hurry.clear()
             if self._is_stopping:
+                return
+            if self.is_orphaned():
+                count = self._leave_all()
+                log.warning(
+                    "event loop closed before a stop", extra={"action": "leave", "count": count}
+                )
                 return
             started = time.monotonic()
             try:

@@ -161,6 +161,7 @@ class RedisMailbox:
             contact=self._contact,
             on_beat=self._beaten,
         )
+        self._caretaker.is_orphaned = self._loop.is_closed
         await asyncio.to_thread(self._caretaker.start)
         reading = self._news.read(self._inbox.block_ms)
         self._tasks.append(asyncio.create_task(reading, name="news"))
