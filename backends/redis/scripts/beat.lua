@@ -2,17 +2,41 @@
 -- fields and values. Moves retries that are due, and makes the pump's streams if they are gone. Returns
 -- now and, for a pump, ms until the next retry (-1: none), what waits, what can be published, and 1
 -- if its news stream was gone; last what Redis has against new work, as an error, or ''.
+
+-- The clock has been set back, or is another server's: what is due by the one before is so by this one.
+-- But for leases that may have been renewed since.
+local function turn_back(by, lease)
+  for key, unit in pairs({[ALIVE] = 1, [DELAYED] = 1, [PUBLISHED] = 1000}) do
+    local rows = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+    for i = 1, #rows, 2 do
+      local before = tonumber(rows[i + 1])
+      local moment = before - by * unit
+      if key ~= ALIVE or moment >= now or before > now + lease then
+        redis.call('ZADD', key, integer(moment), rows[i])
+      end
+    end
+  end
+  redis.call('DEL', MARK)
+  local since = tonumber(redis.call('HGET', SERVICE, 'since')) or now
+  redis.call('HSET', SERVICE, 'since', integer(since - by))
+end
+
 local refused = shortage() or ''
 begin_though_full()
 local kind, id, lease = arg(), arg(), numeric_arg()
+local last = tonumber(redis.call('HGET', SERVICE, 'last')) or 0
+-- Workers may not touch what is delayed, and leave all of it to a pump.
+if kind == 'p' and last > now then
+  turn_back(last - now, lease)
+  last = now
+end
 redis.call('ZADD', ALIVE, integer(now + lease), kind .. ':' .. id)
 redis.call('PEXPIRE', ALIVE, integer(lease * LEASES_KEPT))
 -- Since when somebody has reached us without a break: what lapsed before says nothing.
-local last = tonumber(redis.call('HGET', SERVICE, 'last')) or 0
 if now - last > lease / 2 then
   redis.call('HSET', SERVICE, 'since', integer(now))
 end
-redis.call('HSET', SERVICE, 'last', integer(now))
+redis.call('HSET', SERVICE, 'last', integer(math.max(now, last)))
 redis.call('PEXPIRE', SERVICE, integer(lease * LEASES_KEPT))
 if kind == 'w' then
   local processes = processes_of(id)

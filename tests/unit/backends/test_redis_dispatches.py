@@ -13,8 +13,10 @@ from backends.redis.ledger import LedgerClient
 from backends.redis.records import Dispatch
 from backends.redis.scripts import script_text
 from backends.redis.streams import history_of
+from backends.terms import Terms
 from tests.servers import RedisServer
 from tests.unit.backends.conftest import TERMS
+from tests.waiting import eventually
 
 DISPATCH = Dispatch(Envelope("m", "c", "s", "chain", "t", "a", "from", b"payload"), "fa")
 
@@ -103,6 +105,44 @@ def test_counters_outlive_a_short_time_to_live_while_a_pump_lives(
         caretaker.start()
         left_ms: Any = redis_client.pttl(f"{redis_prefix}l:counts")
         assert left_ms > TERMS.lease_ms, "the next beat comes within a lease"
+    finally:
+        caretaker.stop()
+        ledger.close()
+
+
+def test_a_clock_that_was_set_back(config: BackendConfig, redis_client: redis.Redis) -> None:
+    """What a dead worker held, and what is due, does not wait for an hour that was before."""
+    ledger = LedgerClient(config, Codec(), Terms(lease_s=0.5))
+    prefix, ahead_ms = config.redis_prefix, 3600_000
+    for name in ("held", "lost", "run"):
+        ledger.record(name, "a", DISPATCH, "")
+    held, *_ = ledger.publishable(9, 9, {})
+    ledger.beat("dead", {"p": 1})
+    ledger.claim("dead/1", held.ids)
+    redis_client.hset(f"{prefix}l:delayed", "later", "record")
+    seconds, _ = redis_client.time()
+    redis_client.zadd(f"{prefix}i:delayed", {"later": seconds * 1000})
+    # As if all of it had happened by a clock that was ahead.
+    for key, unit in (("i:alive", 1), ("i:delayed", 1), ("l:published", 1000)):
+        members: Any = redis_client.zrange(f"{prefix}{key}", 0, -1)
+        for member in members:
+            redis_client.zincrby(f"{prefix}{key}", ahead_ms * unit, member)
+    for field in ("since", "last"):
+        redis_client.hincrby(f"{prefix}l:service", field, ahead_ms)
+    redis_client.incrby(f"{prefix}l:mark", ahead_ms * 1000)
+    # By the new one, and before any pump has: it keeps its lease and what it holds.
+    ledger.beat("live", {"p": 1})
+    ledger.claim("live/1", "run")
+    caretaker = ledger.caretaker("someone", lambda _: None)
+    caretaker.start()
+    try:
+        ends: Any = redis_client.zscore(f"{prefix}i:alive", "w:live")
+        assert ends > seconds * 1000
+        assert redis_client.hget(f"{prefix}l:claims", "run") == b"live/1"
+        again = f"{prefix}l:ready"
+        assert eventually(lambda: {b"held", b"lost"} <= set(redis_client.lrange(again, 0, -1)))
+        assert eventually(lambda: not redis_client.exists(f"{prefix}i:delayed"))
+        assert eventually(lambda: not redis_client.zscore(f"{prefix}i:alive", "w:dead"))
     finally:
         caretaker.stop()
         ledger.close()
