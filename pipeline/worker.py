@@ -244,14 +244,24 @@ def _encode_reply(response: object, codec: Codec) -> Reply:
             f"a handler returned {type(response).__name__}; expected None,"
             " HandlerResponse or a list of HandlerResponse"
         )
-    if not isinstance(response.to, str | None):
-        raise BadReturnError(
-            f"a handler sent to a {type(response.to).__name__}; expected a listener's name"
-        )
+    to = _name_in(response.to)
     try:
         if not response.is_scatter:
-            return Reply(response.to, [codec.encode(response.payload)])
+            return Reply(to, [codec.encode(response.payload)])
         payloads = [codec.encode(payload) for payload in response.payload]
-        return Reply(response.to, payloads, is_scatter=True)
+        return Reply(to, payloads, is_scatter=True)
     except CodecError as exc:
         raise BadReturnError(str(exc)) from exc
+
+
+def _name_in(to: object) -> str | None:
+    """Whom a handler sends to, as a plain string that UTF-8 can carry."""
+    if to is None:
+        return None
+    if not isinstance(to, str):
+        raise BadReturnError(f"a handler sent to a {type(to).__name__}; expected a listener's name")
+    # One of a class of its own, such as numpy's, can't be encoded.
+    name = str.__str__(to)
+    if _sendable(name) != name:
+        raise BadReturnError(f"a handler sent to {name!r}; expected a listener's name")
+    return name

@@ -100,6 +100,15 @@ class ExecutorContract:
         assert silent.replies == []
         assert silent.duration_s >= 0
 
+    async def test_a_name_of_a_class_of_its_own_arrives(
+        self, executor: Executor, codec: Codec
+    ) -> None:
+        """As a plain string, which all can send."""
+        async with asyncio.timeout(30):
+            outcome = await self.call(executor, codec, handlers.return_to_name)
+        assert isinstance(outcome, Completed)
+        assert [(reply.to, type(reply.to)) for reply in outcome.replies] == [("other", str)]
+
     async def test_no_payload_is_pickled(self, executor: Executor, codec: Codec) -> None:
         """Neither on its way to the handler nor on its way back."""
         payload = Unpicklable(7)
@@ -156,6 +165,7 @@ class ExecutorContract:
             (handlers.return_rubbish, "returned int; expected None"),
             (handlers.return_mixed_rubbish, "returned str; expected None"),
             (handlers.return_to_two, "sent to a list; expected a listener's name"),
+            (handlers.return_to_half_a_character, "expected a listener's name"),
             (handlers.return_opaque, "Opaque can't be encoded"),
         ],
     )
@@ -163,7 +173,8 @@ class ExecutorContract:
         self, executor: Executor, codec: Codec, handler: Callable[..., Any], text: str
     ) -> None:
         """What is no reply, or can't be encoded, is an error that running again won't mend."""
-        failed = await self.failure(executor, codec, handler)
+        async with asyncio.timeout(30):
+            failed = await self.failure(executor, codec, handler)
         assert failed.error.code == ErrorCode.BAD_RETURN
         assert text in failed.error.message
         assert not failed.is_retryable

@@ -152,6 +152,20 @@ def return_to_two(payload: Task, metadata: HandlerMetadata) -> HandlerResponse:
     return HandlerResponse(Task(), to=["one", "other"])  # type: ignore[arg-type]
 
 
+def return_to_half_a_character(payload: Task, metadata: HandlerMetadata) -> HandlerResponse:
+    return HandlerResponse(Task(), to="\ud800")
+
+
+class Name(str):
+    """As numpy has one."""
+
+    __slots__ = ()
+
+
+def return_to_name(payload: Task, metadata: HandlerMetadata) -> HandlerResponse:
+    return HandlerResponse(Task(1), to=Name("other"))
+
+
 def return_opaque(payload: Task, metadata: HandlerMetadata) -> HandlerResponse:
     return HandlerResponse.respond(Opaque(object()))
 
