@@ -17,7 +17,7 @@ from celery import Celery
 
 from backends.contact import unquoted
 from backends.errors import BackendError, BackendUnavailableError
-from backends.redis.agreement import agree_on_keys
+from backends.redis.agreement import agree_on_keys, word_of
 from backends.redis.keys import escape
 from backends.redis.ledger import NONE_BEGUN, LedgerClient, ids_in
 from pipeline.organism import Organism
@@ -45,9 +45,10 @@ class Supervisor:
         self._events: EventSender | None = None
         self._notes = worker_notes()
         self._codec = codec = codec_of(organism)
-        self._advert: dict[str, str | int] = {
+        self._advert: dict[str, str | int | bytes] = {
             f"f{station.fingerprint}": 1 for station in stations_of(organism, codec).values()
         }
+        self._advert["k"] = word_of(codec)
         self._is_over = Event()
         terms = organism.celery.terms
         self._ledger = LedgerClient(organism.backend, codec, terms, is_stopping=self._is_over)

@@ -17,7 +17,8 @@ from backends.protocol import BackendConfig
 from backends.redis.connection import connect, describe, disconnect, translated
 from backends.terms import Terms
 
-#: Field of `l:service`: nothing, sealed by whoever started last.
+#: Field of `l:service`: the word of whoever started last; with a pump's id behind it, that pump's.
+#: Field of what a worker tells of itself: its own.
 _FIELD = "k"
 #: As long as leases are remembered; every beat sets this anew.
 _LEASES_KEPT = 60
@@ -34,8 +35,9 @@ def agree_on_keys(  # noqa: PLR0913 - whom it concerns, and how it waits
 ) -> None:
     """Refuse to work beside others whose key we do not have. Blocks.
 
-    Waits for one lease at most, while those who left a word that we can't read may be alive, and
-    have not said so since Redis was away: as long as their leases are remembered.
+    Each that lives has left a word of its own; who has not may have left the one we can't read.
+    Waits for one lease at most, while those who left that may be alive, and have not said so since
+    Redis was away: as long as their leases are remembered.
 
     Args:
         is_told: leave word of our own key; not for those who come and go.
@@ -54,7 +56,7 @@ def agree_on_keys(  # noqa: PLR0913 - whom it concerns, and how it waits
     try:
         with translated(describe(client)):
             while (fault := _fault_in(codec, client.hget(service, _FIELD))) is not None:
-                lives, may_return = _others(client, config.redis_prefix, oneself)
+                lives, may_return = _others(client, config.redis_prefix, oneself, codec)
                 if lives:
                     raise _refusal(fault, f"{describe(client)}, prefix {config.redis_prefix!r}")
                 if time.monotonic() > settled_at or not (may_return or pause is not None):
@@ -65,19 +67,40 @@ def agree_on_keys(  # noqa: PLR0913 - whom it concerns, and how it waits
             return
         # A full server must keep nobody from starting.
         with suppress(BackendRefusingError), translated(describe(client)):
-            client.hset(service, _FIELD, codec.seal(b"", "keys"))
+            client.hset(service, _FIELD, word_of(codec))
             client.pexpire(service, terms.lease_ms * _LEASES_KEPT)
     finally:
         disconnect(client)
 
 
-def _others(client: redis.Redis, prefix: str, oneself: str) -> tuple[bool, bool]:
-    """Whether others live, and whether leases of others are remembered that have run out."""
+def word_of(codec: Codec) -> bytes:
+    """Nothing, sealed: whoever has the key can open it. Each beat leaves it for others."""
+    return codec.seal(b"", "keys")
+
+
+def _others(client: redis.Redis, prefix: str, oneself: str, codec: Codec) -> tuple[bool, bool]:
+    """Whether others live with another key, and whether leases are remembered that have run out."""
     seconds, microseconds = client.time()
     now_ms = seconds * 1000 + microseconds // 1000
     leases: Any = client.zrangebyscore(f"{prefix}i:alive", "-inf", "+inf", withscores=True)
-    ends = [end for member, end in leases if member != oneself.encode()]
-    return any(end >= now_ms for end in ends), any(end < now_ms for end in ends)
+    ends = {member: end for member, end in leases if member != oneself.encode()}
+    lives = any(
+        not _is_ours(codec, _word_left_by(client, prefix, member))
+        for member, end in ends.items()
+        if end >= now_ms
+    )
+    return lives, any(end < now_ms for end in ends.values())
+
+
+def _word_left_by(client: redis.Redis, prefix: str, member: bytes) -> object:
+    kind, _, name = member.partition(b":")
+    if kind == b"w":
+        return client.hget(f"{prefix}w:".encode() + name, _FIELD)
+    return client.hget(f"{prefix}l:service", _FIELD.encode() + name)
+
+
+def _is_ours(codec: Codec, word: object) -> bool:
+    return word is not None and _fault_in(codec, word) is None
 
 
 def _refusal(fault: CodecError, where: str) -> CodecError:

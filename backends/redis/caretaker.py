@@ -37,6 +37,7 @@ class Caretaker:
         url, head: where, and what every script gets first.
         pump: the pump's id.
         on_beat: called after each beat, from the thread.
+        word: tells others which key we have.
     """
 
     def __init__(  # noqa: PLR0913 - what it cares for
@@ -48,13 +49,14 @@ class Caretaker:
         terms: Terms,
         contact: Contact,
         on_beat: Callable[[Backlog], None],
+        word: bytes = b"",
     ) -> None:
         self._client: Any = connect(url)
         self._beat = self._client.register_script(script_text("beat"))
         self._sweep = self._client.register_script(script_text("sweep"))
         self._leave = self._client.register_script(script_text("leave"))
         self._head = tuple(head)
-        self._pump = pump
+        self._pump, self._word = pump, word
         self._terms = terms
         self._contact = contact
         self._on_beat = on_beat
@@ -128,7 +130,7 @@ class Caretaker:
         """One beat and one sweep; seconds until the next."""
         started = time.monotonic()
         with translated(self._contact.where):
-            arguments = (*self._head, "p", self._pump, self._terms.lease_ms)
+            arguments = (*self._head, "p", self._pump, self._terms.lease_ms, self._word)
             _, due_ms, waiting, publishable, lost_news, refused = self._beat(args=arguments)
             self.renewed_at = started
             publishable += self._take_over()

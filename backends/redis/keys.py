@@ -26,7 +26,7 @@ A pump over Redis has these besides:
 | `i:open`, `i:closed` | sorted set | conversations, by the moment they opened or closed |
 | `i:delayed`, `l:delayed` | sorted set, hash | messages to be tried again: when, and the record |
 | `i:alive` | sorted set | `p:<pump>` and `w:<worker>`, by the moment the lease ends |
-| `l:service` | hash | since when, and when last, anybody has beaten; `k`: see `agreement.py` |
+| `l:service` | hash | since when, and when last, anybody has beaten; `k…`: see `agreement.py` |
 | `w:<worker>` | hash | what a worker tells of itself: processes `p`, fingerprints `f…` |
 | `l:dispatches` | hash | the listener, a line feed and the sealed record of each dispatch |
 | `l:ready` | list | dispatches to publish, oldest first |

@@ -19,6 +19,7 @@ from backends.contact import contact_with, pause_s
 from backends.errors import BackendError, BackendRefusingError, BackendUnavailableError, CodecError
 from backends.mailbox import Envelope, Returned
 from backends.protocol import BackendConfig
+from backends.redis.agreement import word_of
 from backends.redis.caller import Caller
 from backends.redis.caretaker import Backlog, Caretaker
 from backends.redis.connection import connect, describe, disconnect, hear, translated
@@ -69,8 +70,7 @@ class LedgerClient:
         self, config: BackendConfig, codec: Codec, terms: Terms, *, is_stopping: Event | None = None
     ) -> None:
         self.terms = terms
-        self._config, self._codec = config, codec
-        self._records = Records(codec)
+        self._config, self._codec, self._records = config, codec, Records(codec)
         self._client: Any = connect(config.redis_url)
         #: Whether Redis is there.
         self.contact = contact_with(describe(self._client))
@@ -195,7 +195,7 @@ class LedgerClient:
         except (BackendUnavailableError, msgspec.MsgspecError):
             return 0
 
-    def beat(self, worker: str, advert: Mapping[str, str | int]) -> None:
+    def beat(self, worker: str, advert: Mapping[str, str | int | bytes]) -> None:
         """Renew a worker's lease; *advert* is what it tells of itself.
 
         Raises:
@@ -278,13 +278,13 @@ class LedgerClient:
 
     def caretaker(self, name: str, on_beat: Callable[[Backlog], None]) -> Caretaker:
         """Who keeps a stream that outcomes can be awaited on, and takes over from the dead."""
+        where = self._config.redis_url, self._head, name
         return Caretaker(
-            self._config.redis_url,
-            self._head,
-            name,
+            *where,
             terms=self.terms,
             contact=self.contact,
             on_beat=on_beat,
+            word=word_of(self._codec),
         )
 
     def outcomes(self, name: str, block_ms: int) -> list[Returned]:

@@ -22,6 +22,7 @@ from backends.contact import contact_with
 from backends.errors import BackendClosedError, BackendError, BufferFullError, CodecError
 from backends.mailbox import Effects, Envelope, Gathering, Opened, Opening, Settlement, Work
 from backends.protocol import BackendConfig
+from backends.redis.agreement import word_of
 from backends.redis.arguments import (
     dispatch_arguments,
     key_of,
@@ -84,7 +85,7 @@ class RedisMailbox:
         #: worker must advertise to run them.
         self.fingerprints: dict[str, str] = {}
         self._config = config
-        self._records = Records(codec)
+        self._records, self._word = Records(codec), word_of(codec)
         self._terms = terms
         self._client: Any = connect_async(config.redis_url)
         self._contact = contact_with(describe(self._client))
@@ -160,6 +161,7 @@ class RedisMailbox:
             terms=self._terms,
             contact=self._contact,
             on_beat=self._beaten,
+            word=self._word,
         )
         self._caretaker.is_orphaned = self._loop.is_closed
         await asyncio.to_thread(self._caretaker.start)

@@ -8,7 +8,8 @@ import redis
 from backends import BackendConfig
 from backends.codec import Codec
 from backends.errors import RecordVersionError, SignatureError
-from backends.redis.agreement import agree_on_keys
+from backends.redis.agreement import agree_on_keys, word_of
+from backends.redis.ledger import LedgerClient
 from backends.terms import Terms
 from tests.servers import RedisServer
 from tests.waiting import eventually
@@ -58,3 +59,39 @@ def test_those_whose_lease_has_run_out_may_come_back(
     agree_on_keys(config, codec, Terms(lease_s=0.2))
     assert redis_client.hget(service, "k") != theirs
     redis_client.expire(alive, 60)
+
+
+def test_a_word_of_somebody_gone_sets_nobody_against_their_like(
+    redis_server: RedisServer, redis_client: redis.Redis, redis_prefix: str
+) -> None:
+    """Those who live have said which key they have, and it is ours; or it is not."""
+    config = BackendConfig("redis", redis_server.url, redis_prefix, redis_ttl=60)
+    terms, codec = Terms(lease_s=60.0), Codec(keys=["a key"], realm=redis_prefix)
+    service = f"{redis_prefix}l:service"
+    stale = Codec(keys=["another key"], realm=redis_prefix).seal(b"", "keys")
+    ledger = LedgerClient(config, codec, terms)
+    caretaker = ledger.caretaker("pump", lambda _: None)
+    caretaker.start()
+    try:
+        for worker in ("one", "other"):
+            ledger.beat(worker, {"p": 1, "k": word_of(codec)})
+        for oneself in ("w:one", "w:other", "p:pump", ""):
+            redis_client.hset(service, "k", stale)
+            agree_on_keys(config, codec, terms, oneself=oneself)
+            assert redis_client.hget(service, "k") != stale
+        for other in ("w:other", "p:pump"):
+            redis_client.hset(service, "k", stale)
+            hash_, field = (
+                (service, "kpump") if other == "p:pump" else (f"{redis_prefix}w:other", "k")
+            )
+            before = redis_client.hget(hash_, field)
+            redis_client.hset(hash_, field, stale)
+            with pytest.raises(SignatureError):
+                agree_on_keys(config, codec, terms, oneself="w:one")
+            redis_client.hset(hash_, field, before)
+    finally:
+        for worker in ("one", "other"):
+            ledger.leave(worker)
+        caretaker.stop()
+        ledger.close()
+    assert not redis_client.hexists(service, "kpump")

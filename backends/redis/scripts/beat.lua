@@ -1,5 +1,5 @@
--- One pump or worker is alive. ARGV: 'p' or 'w', its id, lease in ms, then what a worker tells:
--- fields and values. Moves retries that are due, and makes the pump's streams if they are gone. Returns
+-- One pump or worker is alive. ARGV: 'p' or 'w', its id, lease in ms, then what a worker tells (fields
+-- and values) or a pump (its word, see agreement.py). Moves retries that are due, and makes the pump's streams if they are gone. Returns
 -- now and, for a pump, ms until the next retry (-1: none), what waits, what can be published, and 1
 -- if its news stream was gone; last what Redis has against new work, as an error, or ''.
 
@@ -49,6 +49,9 @@ if kind == 'w' then
     nudge()
   end
   return {integer(now), refused}
+end
+if ARGV[at + 1] then
+  redis.call('HSET', SERVICE, 'k' .. id, arg())
 end
 local news_stream = prefix .. 's:' .. id
 local is_fresh = redis.call('EXISTS', news_stream) == 0

@@ -210,6 +210,7 @@ end
 -- Gives the entries a pump holds to whoever takes next.
 local function bury_pump(pump)
   redis.call('ZREM', ALIVE, 'p:' .. pump)
+  redis.call('HDEL', SERVICE, 'k' .. pump)
   redis.call('DEL', prefix .. 's:' .. pump)
   if redis.call('EXISTS', INBOX) == 0 then
     return 0
