@@ -1,7 +1,8 @@
 -- One pump or worker is alive. ARGV: 'p' or 'w', its id, lease in ms, then what a worker tells (fields
--- and values) or a pump (its word, see agreement.py). Moves retries that are due, and makes the pump's streams if they are gone. Returns
--- now and, for a pump, ms until the next retry (-1: none), what waits, what can be published, and 1
--- if its news stream was gone; last what Redis has against new work, as an error, or ''.
+-- and values) or a pump (its word, see agreement.py). Moves retries that are due, and makes the pump's
+-- streams if they are gone. Returns now and, for a pump, ms until the next retry (-1: none), what
+-- waits, what can be published, and 1 if its news stream was gone; last what Redis has against new
+-- work, as an error, or ''.
 
 -- The clock has been set back, or is another server's: what is due by the one before is so by this one.
 -- But for leases that may have been renewed since.
