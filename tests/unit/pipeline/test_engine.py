@@ -1,5 +1,6 @@
 """How a pump starts, what it refuses to start with, and what it keeps apart."""
 
+import asyncio
 import sys
 import threading
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from pipeline import (
     get_context_buffer,
     get_registry,
 )
+from pipeline.events import Event
 from pipeline.executors.process_pool import PoolStartError
 from pipeline.organism import Serialization
 
@@ -133,6 +135,28 @@ async def test_a_failed_start_leaves_nothing_behind(
     left = set(threading.enumerate()) - before
     assert not any("store server" in thread.name for thread in left)
     del sys.modules["raises_elsewhere"]
+
+
+def test_a_loop_that_ends_cancels_handlers() -> None:
+    """Though nobody shut the pump down; that is no failure of theirs."""
+    seen: list[Event] = []
+
+    async def wait(payload: Ask, metadata: HandlerMetadata) -> None:
+        seen.clear()
+        await asyncio.Event().wait()
+
+    async def leave_at_work() -> None:
+        pump = StreamPump(name="o")
+        pump.register("wait", wait, Ask)
+        pump.subscribe(seen.append)
+        await pump.start()
+        await pump.inject("wait", Ask())
+        async with asyncio.timeout(10):
+            while seen:
+                await asyncio.sleep(0)
+
+    asyncio.run(leave_at_work())
+    assert seen == []
 
 
 async def test_two_pumps_of_a_process_keep_apart() -> None:
