@@ -13,7 +13,7 @@ from backends.protocol import Backend
 from backends.redis.agreement import agree_on_keys
 from backends.redis.mailbox import RedisMailbox
 from pipeline.announcer import Announcer, HopObserver
-from pipeline.context_buffer import ContextBuffer, use_context_buffer
+from pipeline.context_buffer import ContextBuffer, leave_context_buffer, use_context_buffer
 from pipeline.entrance import Entrance
 from pipeline.errors import ConfigError
 from pipeline.executors import Dispatcher, Executor
@@ -26,7 +26,7 @@ from pipeline.scheduling import Gate, Lane
 from pipeline.settling import Settler
 from pipeline.station import Station
 from pipeline.stations import codec_of, declare_types, instruct
-from pipeline.thread_registry import ThreadRegistry, use_registry
+from pipeline.thread_registry import ThreadRegistry, leave_registry, use_registry
 from pipeline.tracing import spans_of_process
 
 #: How gates of executors are called; the others are agents'.
@@ -245,8 +245,8 @@ class Engine:
         finally:
             for executor in self._executors.values():
                 await executor.stop()
-            use_context_buffer(None)
-            use_registry(None)
+            leave_context_buffer(self.buffer)
+            leave_registry(self.registry)
             await asyncio.to_thread(self._backend.close)
         return dropped
 

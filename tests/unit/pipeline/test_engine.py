@@ -4,6 +4,7 @@ import asyncio
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -175,3 +176,17 @@ async def test_two_pumps_of_a_process_keep_apart() -> None:
             told = await pump.request("look", Ask(number + 5), thread_id="same")
             assert told == Ask(number + 5)
             assert pump.registry.lookup("same") == f"system.o{number}.@same.external.look"
+
+
+async def test_a_pump_that_stops_leaves_another_its_place() -> None:
+    """Outside handlers the last started that runs is at hand, in threads too."""
+    pumps = [StreamPump(name=f"o{n}") for n in range(3)]
+    async with pumps[0]:
+        await pumps[1].start()
+        await pumps[2].start()
+        for stopping, left in ((pumps[1], pumps[2]), (pumps[2], pumps[0])):
+            await stopping.shutdown()
+            assert get_context_buffer() is left.buffer
+            assert get_registry() is left.registry
+            with ThreadPoolExecutor(1) as threads:
+                assert threads.submit(get_context_buffer).result() is left.buffer
