@@ -99,6 +99,7 @@ class Engine:
         self._handlers_gate = Gate(organism.limits.max_concurrent_handlers)
         self._gates: dict[str, Gate] = {}
         self._lanes: dict[tuple[Gate, ...], Lane[Turn]] = {}
+        self._closing: asyncio.Task[int] | None = None
 
     @classmethod
     async def start(
@@ -238,17 +239,28 @@ class Engine:
         return shared, self._gates.setdefault(f"agent {listener.name}", Gate(limit))
 
     async def stop(self, *, drain: bool, timeout_s: float | None) -> int:
-        """Take everything apart; how many messages were waiting and are lost."""
+        """Take everything apart; how many messages were waiting and are lost.
+
+        Cancelled, it waits for no handler any more; the rest is done all the same.
+        """
+        dropped = 0
         try:
             dropped = await self._hops.stop(drain=drain, timeout_s=timeout_s)
-            dropped += await self.mailbox.stop()
+        finally:
+            leave_context_buffer(self.buffer)
+            leave_registry(self.registry)
+            # Cancelled again and again, as in a scope of anyio's, it still goes to its end.
+            self._closing = asyncio.create_task(self._close(), name="close")
+            dropped += await asyncio.shield(self._closing)
+        return dropped
+
+    async def _close(self) -> int:
+        try:
+            return await self.mailbox.stop()
         finally:
             for executor in self._executors.values():
                 await executor.stop()
-            leave_context_buffer(self.buffer)
-            leave_registry(self.registry)
             await asyncio.to_thread(self._backend.close)
-        return dropped
 
 
 def _mailbox(organism: Organism, backend: Backend, codec: Codec) -> MemoryMailbox | RedisMailbox:

@@ -97,14 +97,17 @@ class HopRunner:
             How many messages had been taken and not started.
         """
         self._is_draining = True
-        if self._feeder is not None:
-            await cancel_all([self._feeder])
-        if self._running and drain:
-            await asyncio.wait(self._running, timeout=timeout_s)
-        self._is_cancelling = True
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        try:
+            if self._feeder is not None:
+                await cancel_all([self._feeder])
+            if self._running and drain:
+                await asyncio.wait(self._running, timeout=timeout_s)
+        finally:
+            # Whoever gives up waiting for them ends them too.
+            self._is_cancelling = True
+            for task in self._running:
+                task.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
         return len(self._ready.drain())
 
     async def _feed(self) -> None:

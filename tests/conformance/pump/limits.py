@@ -1,6 +1,7 @@
 """Bounds: how much runs, waits and is kept, in which order; and what watchers are told."""
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -323,6 +324,30 @@ class Shutdown(PumpContract):
             await pump.shutdown(**settings)
         with pytest.raises(PumpStoppedError):
             await request
+
+    @pytest.mark.parametrize("times", [1, 200])
+    async def test_giving_up_on_a_drain_ends_it(self, open_pump: OpenPump, times: int) -> None:
+        """Cancelled, even again and again, `shutdown` leaves nothing at work and holds nothing."""
+        gauge = Gauge()
+        pump = await open_pump({"stuck": gauge})
+        before = asyncio.all_tasks()
+        await pump.shutdown()
+        idle = asyncio.all_tasks() & before
+        await pump.start()
+        await pump.inject("stuck", Ping(1), message_id="one")
+        await settled(lambda: gauge.running == 1)
+        stopping = asyncio.create_task(pump.shutdown())
+        await asyncio.sleep(0)
+        for _ in range(times):
+            stopping.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await stopping
+        await settled(lambda: asyncio.all_tasks() == idle)
+        assert not any(thread.name == "caretaker" for thread in threading.enumerate())
+        gauge.gate.set()
+        await pump.start()
+        assert await pump.request("stuck", Ping(1), message_id="one", timeout_s=20) == Pong(1)
 
     async def test_who_waits_at_the_door_is_turned_away(self, open_pump: OpenPump) -> None:
         """A pump that stops lets nobody wait for ever."""
