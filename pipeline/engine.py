@@ -9,7 +9,7 @@ from backends import create_backend
 from backends.codec import Codec
 from backends.mailbox import Carrier, Effects, Ledger
 from backends.memory_mailbox import MemoryMailbox
-from backends.protocol import Backend
+from backends.protocol import Backend, BackendConfig
 from backends.redis.agreement import agree_on_keys
 from backends.redis.mailbox import RedisMailbox
 from pipeline.announcer import Announcer, HopObserver
@@ -125,7 +125,7 @@ class Engine:
         if is_client and organism.backend.backend_type != "redis":
             raise ConfigError("a pump that is a client needs backend.type: redis")
         codec = codec_of(organism)
-        backend = await asyncio.to_thread(create_backend, organism.backend)
+        backend = await _opened(organism.backend)
         engine = cls(
             organism,
             codec,
@@ -138,7 +138,7 @@ class Engine:
             for listener in organism.listeners:
                 engine._place(listener)
             engine._instruct()
-            engine.registry.initialize_root(organism.name)
+            await asyncio.to_thread(engine.registry.initialize_root, organism.name)
             if isinstance(engine.mailbox, RedisMailbox):
                 where, terms = organism.backend, organism.celery.terms
                 agree = partial(agree_on_keys, where, codec, terms, is_told=not is_client)
@@ -261,6 +261,21 @@ class Engine:
             for executor in self._executors.values():
                 await executor.stop()
             await asyncio.to_thread(self._backend.close)
+
+
+async def _opened(config: BackendConfig) -> Backend:
+    opening = asyncio.get_running_loop().run_in_executor(None, create_backend, config)
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        # A thread can't be cancelled: what it makes has no owner any more.
+        opening.add_done_callback(_close_unowned)
+        raise
+
+
+def _close_unowned(opening: asyncio.Future[Backend]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 def _mailbox(organism: Organism, backend: Backend, codec: Codec) -> MemoryMailbox | RedisMailbox:

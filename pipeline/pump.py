@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from backends.errors import BackendClosedError
 from backends.mailbox import Answer, Opened, Opening
 from pipeline.context_buffer import ContextBuffer
 from pipeline.door import Door
@@ -244,7 +245,8 @@ class StreamPump:
             PayloadTooLargeError: it is over `limits.max_payload_bytes`.
             BufferFullError: the conversation's thread is full.
             PumpFullError: inside a handler, where waiting could be for ever.
-            PumpStoppedError: the pump is not running.
+            PumpStoppedError: the pump is not running, or was shut down before it could say
+                whether it is sent.
         """
         engine = self._running()
         chain = None if thread_id is None else await engine.entrance.known_chain(thread_id, to)
@@ -331,6 +333,8 @@ class StreamPump:
         try:
             opened = await engine.mailbox.open(opening)
             is_ours = not opened.is_duplicate
+        except BackendClosedError as exc:
+            raise PumpStoppedError(f"pump {self.name!r} was shut down") from exc
         finally:
             self._door.entered()
             if not is_ours:

@@ -1,6 +1,7 @@
 """How a pump starts, what it refuses to start with, and what it keeps apart."""
 
 import asyncio
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from backends import BackendConfig
 from backends.codec import Codec
 from backends.errors import UnknownTypeError
 from backends.types import TypeRegistry
@@ -26,6 +28,7 @@ from pipeline import (
 from pipeline.events import Event
 from pipeline.executors.process_pool import PoolStartError
 from pipeline.organism import Serialization
+from tests.servers import children_of
 
 
 @dataclass
@@ -56,6 +59,22 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.syspath_prepend(tmp_path)
     yield name
     sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 1000])
+async def test_a_start_that_is_cancelled_leaves_no_process(steps: int) -> None:
+    """Whenever it is: what its thread makes afterwards is closed as well."""
+    before = set(children_of(os.getpid()))
+    pump = StreamPump(Organism("o", backend=BackendConfig("manager")))
+    starting = asyncio.create_task(pump.start())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    assert not pump.is_running
+    await asyncio.get_running_loop().shutdown_default_executor()
+    await asyncio.sleep(0)
+    assert set(children_of(os.getpid())) <= before
 
 
 async def test_serialization_modules_may_come_off_the_wire(module: str) -> None:
