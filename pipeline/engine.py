@@ -238,6 +238,10 @@ class Engine:
         limit = self._organism.limits.max_concurrent_per_agent
         return shared, self._gates.setdefault(f"agent {listener.name}", Gate(limit))
 
+    def runs_in(self, task: "asyncio.Task[Any] | None") -> bool:
+        """Whether *task* is one of those that run handlers here."""
+        return self._hops.runs_in(task)
+
     async def stop(self, *, drain: bool, timeout_s: float | None) -> int:
         """Take everything apart; how many messages were waiting and are lost.
 

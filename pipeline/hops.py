@@ -82,6 +82,10 @@ class HopRunner:
         """Messages taken whose handler has not started."""
         return self._ready.count
 
+    def runs_in(self, task: "asyncio.Task[Any] | None") -> bool:
+        """Whether *task* is one of those that run handlers."""
+        return task in self._running
+
     def start(self) -> None:
         """Begin to take messages."""
         self._context = copy_context()

@@ -15,6 +15,7 @@ from pipeline.door import Door
 from pipeline.engine import Engine, Vitals
 from pipeline.errors import (
     ConfigError,
+    PipelineError,
     PumpFullError,
     PumpStoppedError,
 )
@@ -63,7 +64,8 @@ class StreamPump:
         self.subscribers = Subscribers()
         self._door = Door(self._has_room)
         self._expectations = Expectations()
-        self._starting = asyncio.Lock()
+        #: Held while it starts, and while it stops.
+        self._changing = asyncio.Lock()
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
@@ -166,14 +168,14 @@ class StreamPump:
         return self.subscribers.add(callback)
 
     async def start(self) -> None:
-        """Begin to take messages; does nothing while running.
+        """Begin to take messages, once an earlier run has ended; does nothing while running.
 
         Raises:
             ConfigError: listeners don't fit together, or an executor is not installed.
             BackendUnavailableError: the backend does not answer.
             PipelineError: a pool process can't import the organism.
         """
-        async with self._starting:
+        async with self._changing:
             if self._engine is not None:
                 return
             listeners = (*self.organism.listeners, *self._added)
@@ -195,16 +197,26 @@ class StreamPump:
         Args:
             drain: false cancels running handlers.
             timeout_s: seconds to wait for them before cancelling; None is without limit.
+
+        Raises:
+            PipelineError: a handler awaits it.
         """
-        engine, self._engine = self._engine, None
+        engine = self._engine
         if engine is None:
             return
+        if engine.runs_in(asyncio.current_task()):
+            raise PipelineError(
+                "a handler can't wait for its pump to stop, which waits for the handler:"
+                " call shutdown in a task of its own"
+            )
+        self._engine = None
         reason = PumpStoppedError(f"pump {self.name!r} was shut down")
         self._door.close(reason)
-        try:
-            dropped = await engine.stop(drain=drain, timeout_s=timeout_s)
-        finally:
-            self._expectations.abandon(reason)
+        async with self._changing:
+            try:
+                dropped = await engine.stop(drain=drain, timeout_s=timeout_s)
+            finally:
+                self._expectations.abandon(reason)
         if dropped:
             log.warning("messages dropped", extra={"action": "shutdown", "count": dropped})
 
