@@ -76,6 +76,7 @@ class Engine:
             self.codec,
             self.registry,
             max_payload_bytes=organism.limits.max_payload_bytes,
+            is_patient=organism.backend.backend_type == "redis",
         )
         self.mailbox = _mailbox(organism, backend, self.codec)
         handed_over: Container[str] = ()

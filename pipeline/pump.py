@@ -210,7 +210,7 @@ class StreamPump:
                 " call shutdown in a task of its own"
             )
         self._engine = None
-        reason = PumpStoppedError(f"pump {self.name!r} was shut down")
+        reason = self._was_shut_down()
         self._door.close(reason)
         async with self._changing:
             try:
@@ -261,7 +261,7 @@ class StreamPump:
                 whether it is sent.
         """
         engine = self._running()
-        chain = None if thread_id is None else await engine.entrance.known_chain(thread_id, to)
+        chain = None if thread_id is None else await self._known_chain(engine, thread_id, to)
         opening = engine.entrance.opening(
             to, payload, from_id, thread_id=thread_id, chain=chain, message_id=message_id
         )
@@ -300,7 +300,7 @@ class StreamPump:
         self, to: str, payload: Any, thread_id: str | None, message_id: str | None
     ) -> Any:
         engine = self._running()
-        chain = None if thread_id is None else await engine.entrance.known_chain(thread_id, to)
+        chain = None if thread_id is None else await self._known_chain(engine, thread_id, to)
         opening = engine.entrance.opening(
             to, payload, EXTERNAL, thread_id=thread_id, chain=chain, message_id=message_id
         )
@@ -327,6 +327,15 @@ class StreamPump:
             raise PumpStoppedError(f"pump {self.name!r} is not running; start it first")
         return self._engine
 
+    def _was_shut_down(self) -> PumpStoppedError:
+        return PumpStoppedError(f"pump {self.name!r} was shut down")
+
+    async def _known_chain(self, engine: Engine, thread_id: str, to: str) -> str | None:
+        try:
+            return await engine.entrance.known_chain(thread_id, to)
+        except BackendClosedError as exc:
+            raise self._was_shut_down() from exc
+
     async def _open(self, opening: Opening) -> Opened:
         engine = self._running()
         if engine.spans is not None and opening.envelopes[0].trace is None:
@@ -346,7 +355,7 @@ class StreamPump:
             opened = await engine.mailbox.open(opening)
             is_ours = not opened.is_duplicate
         except BackendClosedError as exc:
-            raise PumpStoppedError(f"pump {self.name!r} was shut down") from exc
+            raise self._was_shut_down() from exc
         finally:
             self._door.entered()
             if not is_ours:

@@ -1,4 +1,4 @@
-"""A Redis that does not answer while a pump starts, or while it stops."""
+"""A Redis that does not answer while a pump starts, while it is asked, or while it stops."""
 
 import asyncio
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 from backends import BackendConfig
 from pipeline import HandlerMetadata, HandlerResponse, Organism, PumpStoppedError, StreamPump
 from tests.proxy import Proxy, running_proxy
-from tests.servers import RedisServer
+from tests.servers import RedisServer, free_port
 
 
 @dataclass
@@ -57,9 +57,23 @@ async def test_who_waits_for_redis_hears_that_the_pump_stopped(
     waiting = [
         asyncio.create_task(pump.inject("echo", Ask())),
         asyncio.create_task(pump.request("echo", Ask())),
+        asyncio.create_task(pump.request("echo", Ask(), thread_id="named")),
     ]
     await asyncio.sleep(0)
     await pump.shutdown()
     for each in waiting:
         with pytest.raises(PumpStoppedError):
             await each
+
+
+async def test_who_names_a_conversation_waits_like_everybody(
+    pump: StreamPump, proxy: Proxy, redis_server: RedisServer
+) -> None:
+    """Until Redis is back, for it has to be asked which conversation that is."""
+    async with pump:
+        proxy.lead_to(free_port())
+        proxy.cut()
+        waiting = asyncio.create_task(pump.request("echo", Ask(1), thread_id="named"))
+        await asyncio.wait([waiting], timeout=0.5)
+        proxy.lead_to(redis_server.port)
+        assert await waiting == Ask(1)
