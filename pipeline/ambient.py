@@ -17,7 +17,8 @@ class Ambient(Generic[T]):
 
     def __init__(self, name: str, make: Callable[[], T]) -> None:
         self._current: ContextVar[T | None] = ContextVar(name, default=None)
-        self._process: T | None = None
+        #: What the process has been given, the newest last.
+        self._process: list[T] = []
         self._make = make
 
     def get(self) -> T:
@@ -25,11 +26,20 @@ class Ambient(Generic[T]):
         current = self._current.get()
         if current is not None:
             return current
-        if self._process is None:
-            self._process = self._make()
-        return self._process
+        if not self._process:
+            self._process.append(self._make())
+        return self._process[-1]
 
     def use(self, value: T | None) -> None:
         """Make *value* this process's, and that of every task started from here."""
-        self._process = value
+        if value is None:
+            self._process.clear()
+        else:
+            self._process.append(value)
         self._current.set(value)
+
+    def leave(self, value: T) -> None:
+        """*value* is of no more use: the process's is the newest of the others."""
+        self._process = [each for each in self._process if each is not value]
+        if self._current.get() is value:
+            self._current.set(None)

@@ -173,6 +173,11 @@ def use_context_buffer(buffer: ContextBuffer | None) -> None:
     _ambient.use(buffer)
 
 
+def leave_context_buffer(buffer: ContextBuffer) -> None:
+    """*buffer* is of no more use: this process's is the newest of the others."""
+    _ambient.leave(buffer)
+
+
 __all__ = [
     "BufferFullError",
     "ContextBuffer",

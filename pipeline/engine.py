@@ -9,11 +9,11 @@ from backends import create_backend
 from backends.codec import Codec
 from backends.mailbox import Carrier, Effects, Ledger
 from backends.memory_mailbox import MemoryMailbox
-from backends.protocol import Backend
+from backends.protocol import Backend, BackendConfig
 from backends.redis.agreement import agree_on_keys
 from backends.redis.mailbox import RedisMailbox
 from pipeline.announcer import Announcer, HopObserver
-from pipeline.context_buffer import ContextBuffer, use_context_buffer
+from pipeline.context_buffer import ContextBuffer, leave_context_buffer, use_context_buffer
 from pipeline.entrance import Entrance
 from pipeline.errors import ConfigError
 from pipeline.executors import Dispatcher, Executor
@@ -26,7 +26,7 @@ from pipeline.scheduling import Gate, Lane
 from pipeline.settling import Settler
 from pipeline.station import Station
 from pipeline.stations import codec_of, declare_types, instruct
-from pipeline.thread_registry import ThreadRegistry, use_registry
+from pipeline.thread_registry import ThreadRegistry, leave_registry, use_registry
 from pipeline.tracing import spans_of_process
 
 #: How gates of executors are called; the others are agents'.
@@ -76,6 +76,7 @@ class Engine:
             self.codec,
             self.registry,
             max_payload_bytes=organism.limits.max_payload_bytes,
+            is_patient=organism.backend.backend_type == "redis",
         )
         self.mailbox = _mailbox(organism, backend, self.codec)
         handed_over: Container[str] = ()
@@ -99,6 +100,7 @@ class Engine:
         self._handlers_gate = Gate(organism.limits.max_concurrent_handlers)
         self._gates: dict[str, Gate] = {}
         self._lanes: dict[tuple[Gate, ...], Lane[Turn]] = {}
+        self._closing: asyncio.Task[int] | None = None
 
     @classmethod
     async def start(
@@ -124,7 +126,7 @@ class Engine:
         if is_client and organism.backend.backend_type != "redis":
             raise ConfigError("a pump that is a client needs backend.type: redis")
         codec = codec_of(organism)
-        backend = await asyncio.to_thread(create_backend, organism.backend)
+        backend = await _opened(organism.backend)
         engine = cls(
             organism,
             codec,
@@ -137,7 +139,7 @@ class Engine:
             for listener in organism.listeners:
                 engine._place(listener)
             engine._instruct()
-            engine.registry.initialize_root(organism.name)
+            await asyncio.to_thread(engine.registry.initialize_root, organism.name)
             if isinstance(engine.mailbox, RedisMailbox):
                 where, terms = organism.backend, organism.celery.terms
                 agree = partial(agree_on_keys, where, codec, terms, is_told=not is_client)
@@ -237,18 +239,48 @@ class Engine:
         limit = self._organism.limits.max_concurrent_per_agent
         return shared, self._gates.setdefault(f"agent {listener.name}", Gate(limit))
 
+    def runs_in(self, task: "asyncio.Task[Any] | None") -> bool:
+        """Whether *task* is one of those that run handlers here."""
+        return self._hops.runs_in(task)
+
     async def stop(self, *, drain: bool, timeout_s: float | None) -> int:
-        """Take everything apart; how many messages were waiting and are lost."""
+        """Take everything apart; how many messages were waiting and are lost.
+
+        Cancelled, it waits for no handler any more; the rest is done all the same.
+        """
+        dropped = 0
         try:
             dropped = await self._hops.stop(drain=drain, timeout_s=timeout_s)
-            dropped += await self.mailbox.stop()
+        finally:
+            leave_context_buffer(self.buffer)
+            leave_registry(self.registry)
+            # Cancelled again and again, as in a scope of anyio's, it still goes to its end.
+            self._closing = asyncio.create_task(self._close(), name="close")
+            dropped += await asyncio.shield(self._closing)
+        return dropped
+
+    async def _close(self) -> int:
+        try:
+            return await self.mailbox.stop()
         finally:
             for executor in self._executors.values():
                 await executor.stop()
-            use_context_buffer(None)
-            use_registry(None)
             await asyncio.to_thread(self._backend.close)
-        return dropped
+
+
+async def _opened(config: BackendConfig) -> Backend:
+    opening = asyncio.get_running_loop().run_in_executor(None, create_backend, config)
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        # A thread can't be cancelled: what it makes has no owner any more.
+        opening.add_done_callback(_close_unowned)
+        raise
+
+
+def _close_unowned(opening: asyncio.Future[Backend]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 def _mailbox(organism: Organism, backend: Backend, codec: Codec) -> MemoryMailbox | RedisMailbox:

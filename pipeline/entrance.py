@@ -5,7 +5,8 @@ from typing import Any
 
 from backends import chains
 from backends.codec import Codec
-from backends.errors import CodecError
+from backends.contact import pause_s
+from backends.errors import BackendUnavailableError, CodecError
 from backends.mailbox import Opening
 from pipeline.errors import PayloadTooLargeError, PayloadTypeError, PipelineError
 from pipeline.roster import check_type
@@ -18,23 +19,32 @@ class Entrance:
 
     Args:
         max_payload_bytes: the longest encoded payload let in.
+        is_patient: wait for a registry that is away; it comes back.
     """
 
     def __init__(
-        self, router: Router, codec: Codec, registry: ThreadRegistry, *, max_payload_bytes: int
+        self,
+        router: Router,
+        codec: Codec,
+        registry: ThreadRegistry,
+        *,
+        max_payload_bytes: int,
+        is_patient: bool,
     ) -> None:
         self._router = router
         self._codec = codec
         self._registry = registry
         self._max_payload_bytes = max_payload_bytes
+        self._is_patient = is_patient
 
     async def known_chain(self, thread_id: str, to: str) -> str | None:
         """The chain of a conversation to go on with; None where this is a new one's name.
 
         Raises:
             PipelineError: a message to *to* can't be answered there.
+            BackendClosedError: the pump has stopped.
         """
-        chain = await asyncio.to_thread(self._registry.lookup, thread_id)
+        chain = await self._chain_of(thread_id)
         if chain is None:
             return None
         if chains.conversation_of(chain) != thread_id:
@@ -45,6 +55,17 @@ class Entrance:
                 f" omit thread_id to begin one with {to!r}"
             )
         return chain
+
+    async def _chain_of(self, thread_id: str) -> str | None:
+        failures = 0
+        while True:
+            try:
+                return await asyncio.to_thread(self._registry.lookup, thread_id)
+            except BackendUnavailableError:
+                if not self._is_patient:
+                    raise
+                failures += 1
+                await asyncio.sleep(pause_s(failures))
 
     def opening(  # noqa: PLR0913 - a message from outside has that many sides
         self,

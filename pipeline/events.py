@@ -103,5 +103,8 @@ class Subscribers:
         for callback in tuple(self.callbacks):
             try:
                 callback(event)
-            except Exception:
+            except (KeyboardInterrupt, SystemExit):
+                # Of whoever means to leave.
+                raise
+            except BaseException:
                 log.exception("subscriber failed", extra={"action": "emit"})

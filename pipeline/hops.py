@@ -17,6 +17,7 @@ from pipeline.roster import name_of
 from pipeline.scheduling import Lane, Order, ReadyQueue
 from pipeline.settling import Run, Settler, logged_faults, outcome_of
 from pipeline.station import Station
+from pipeline.worker import Outcome, failure_of
 
 if TYPE_CHECKING:
     from pipeline.spans import Spans
@@ -73,11 +74,17 @@ class HopRunner:
         #: What every handler's task starts with, whatever others have set in theirs.
         self._context = copy_context()
         self._is_draining = False
+        #: Handlers are being cancelled.
+        self._is_cancelling = False
 
     @property
     def waiting(self) -> int:
         """Messages taken whose handler has not started."""
         return self._ready.count
+
+    def runs_in(self, task: "asyncio.Task[Any] | None") -> bool:
+        """Whether *task* is one of those that run handlers."""
+        return task in self._running
 
     def start(self) -> None:
         """Begin to take messages."""
@@ -94,13 +101,17 @@ class HopRunner:
             How many messages had been taken and not started.
         """
         self._is_draining = True
-        if self._feeder is not None:
-            await cancel_all([self._feeder])
-        if self._running and drain:
-            await asyncio.wait(self._running, timeout=timeout_s)
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        try:
+            if self._feeder is not None:
+                await cancel_all([self._feeder])
+            if self._running and drain:
+                await asyncio.wait(self._running, timeout=timeout_s)
+        finally:
+            # Whoever gives up waiting for them ends them too.
+            self._is_cancelling = True
+            for task in self._running:
+                task.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
         return len(self._ready.drain())
 
     async def _feed(self) -> None:
@@ -181,7 +192,7 @@ class HopRunner:
     async def _work(self, turn: Turn | None) -> None:
         """Run one hop after another in one task, as long as each leaves no trace in it."""
         inside_handler.set(True)
-        untouched = copy_context()
+        untouched, task = copy_context(), asyncio.current_task()
         breathe_at = time.monotonic() + MAX_BURST_S
         while turn is not None:
             place, envelope = turn
@@ -193,7 +204,7 @@ class HopRunner:
             if works and (apart := self._admit_all(works)):
                 await self._see_to(apart)
             turn = self._next_turn(is_all=not works)
-            if turn is not None and copy_context() != untouched:
+            if turn is not None and (_is_cancelled(task) or copy_context() != untouched):
                 self._spawn(turn)
                 turn = None
             elif time.monotonic() > breathe_at:
@@ -215,28 +226,67 @@ class HopRunner:
         return turn
 
     async def _hop(self, place: Place, envelope: Envelope) -> None:
-        station = place.station
+        station, task = place.station, asyncio.current_task()
         call = station.call(envelope)
         span = None if self._spans is None else self._spans.enter(envelope)
         try:
             self._announcer.started(envelope)
             try:
                 outcome = await place.executor.run(call)
+                if _is_cancelled(task):
+                    # What its handler has neither awaited nor caught is raised here.
+                    await asyncio.sleep(0)
             except PipelineError as exc:
                 outcome = call.failed(ErrorCode.WORKER_LOST, str(exc))
+            except (asyncio.CancelledError, GeneratorExit) as exc:
+                if self._is_ending or not _is_current(task):
+                    raise
+                # A handler may cancel the task that it runs in, or a library of its.
+                outcome = failure_of(call, exc, 0.0)
             except Exception as exc:
                 # Somebody else's executor broke its contract; the caller must not wait for ever.
                 log.exception("executor failed", extra=fields("run", envelope))
                 outcome = call.failed(ErrorCode.WORKER_LOST, f"its executor failed: {exc!r}")
             if span is not None:
                 envelope = span.finish(outcome)
-            await self._settler.conclude(station, envelope, outcome)
+            await self._conclude(station, envelope, outcome)
         except Exception:
             # A fault of ours, not the handler's: one hop must not take the pump with it.
             log.exception("hop failed", extra=fields("settle", envelope))
         finally:
             if span is not None:
                 span.leave()
+
+    async def _conclude(self, station: Station, envelope: Envelope, outcome: Outcome) -> None:
+        while True:
+            try:
+                await self._settler.conclude(station, envelope, outcome)
+            except asyncio.CancelledError:
+                # Of its handler's doing, it must not keep the outcome back: if it was applied
+                # already, the mailbox notices.
+                if self._is_ending or not _is_cancelled(asyncio.current_task()):
+                    raise
+            else:
+                return
+
+    @property
+    def _is_ending(self) -> bool:
+        """Whether handlers are cancelled by the pump, or by the end of its event loop."""
+        if self._is_draining:
+            return self._is_cancelling
+        return _is_cancelled(self._feeder)
+
+
+def _is_cancelled(task: "asyncio.Task[Any] | None") -> bool:
+    return task is not None and task.cancelling() > 0
+
+
+def _is_current(task: "asyncio.Task[Any] | None") -> bool:
+    """False while its coroutine is being closed, for nobody runs it any more."""
+    try:
+        return asyncio.current_task() is task
+    except RuntimeError:
+        return False
 
 
 async def _guarded(action: Coroutine[Any, Any, None], envelope: Envelope) -> None:

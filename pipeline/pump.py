@@ -8,12 +8,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from backends.errors import BackendClosedError
 from backends.mailbox import Answer, Opened, Opening
 from pipeline.context_buffer import ContextBuffer
 from pipeline.door import Door
 from pipeline.engine import Engine, Vitals
 from pipeline.errors import (
     ConfigError,
+    PipelineError,
     PumpFullError,
     PumpStoppedError,
 )
@@ -62,7 +64,8 @@ class StreamPump:
         self.subscribers = Subscribers()
         self._door = Door(self._has_room)
         self._expectations = Expectations()
-        self._starting = asyncio.Lock()
+        #: Held while it starts, and while it stops.
+        self._changing = asyncio.Lock()
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
@@ -165,14 +168,14 @@ class StreamPump:
         return self.subscribers.add(callback)
 
     async def start(self) -> None:
-        """Begin to take messages; does nothing while running.
+        """Begin to take messages, once an earlier run has ended; does nothing while running.
 
         Raises:
             ConfigError: listeners don't fit together, or an executor is not installed.
             BackendUnavailableError: the backend does not answer.
             PipelineError: a pool process can't import the organism.
         """
-        async with self._starting:
+        async with self._changing:
             if self._engine is not None:
                 return
             listeners = (*self.organism.listeners, *self._added)
@@ -194,16 +197,26 @@ class StreamPump:
         Args:
             drain: false cancels running handlers.
             timeout_s: seconds to wait for them before cancelling; None is without limit.
+
+        Raises:
+            PipelineError: a handler awaits it.
         """
-        engine, self._engine = self._engine, None
+        engine = self._engine
         if engine is None:
             return
-        reason = PumpStoppedError(f"pump {self.name!r} was shut down")
+        if engine.runs_in(asyncio.current_task()):
+            raise PipelineError(
+                "a handler can't wait for its pump to stop, which waits for the handler:"
+                " call shutdown in a task of its own"
+            )
+        self._engine = None
+        reason = self._was_shut_down()
         self._door.close(reason)
-        try:
-            dropped = await engine.stop(drain=drain, timeout_s=timeout_s)
-        finally:
-            self._expectations.abandon(reason)
+        async with self._changing:
+            try:
+                dropped = await engine.stop(drain=drain, timeout_s=timeout_s)
+            finally:
+                self._expectations.abandon(reason)
         if dropped:
             log.warning("messages dropped", extra={"action": "shutdown", "count": dropped})
 
@@ -244,10 +257,11 @@ class StreamPump:
             PayloadTooLargeError: it is over `limits.max_payload_bytes`.
             BufferFullError: the conversation's thread is full.
             PumpFullError: inside a handler, where waiting could be for ever.
-            PumpStoppedError: the pump is not running.
+            PumpStoppedError: the pump is not running, or was shut down before it could say
+                whether it is sent.
         """
         engine = self._running()
-        chain = None if thread_id is None else await engine.entrance.known_chain(thread_id, to)
+        chain = None if thread_id is None else await self._known_chain(engine, thread_id, to)
         opening = engine.entrance.opening(
             to, payload, from_id, thread_id=thread_id, chain=chain, message_id=message_id
         )
@@ -286,7 +300,7 @@ class StreamPump:
         self, to: str, payload: Any, thread_id: str | None, message_id: str | None
     ) -> Any:
         engine = self._running()
-        chain = None if thread_id is None else await engine.entrance.known_chain(thread_id, to)
+        chain = None if thread_id is None else await self._known_chain(engine, thread_id, to)
         opening = engine.entrance.opening(
             to, payload, EXTERNAL, thread_id=thread_id, chain=chain, message_id=message_id
         )
@@ -313,6 +327,15 @@ class StreamPump:
             raise PumpStoppedError(f"pump {self.name!r} is not running; start it first")
         return self._engine
 
+    def _was_shut_down(self) -> PumpStoppedError:
+        return PumpStoppedError(f"pump {self.name!r} was shut down")
+
+    async def _known_chain(self, engine: Engine, thread_id: str, to: str) -> str | None:
+        try:
+            return await engine.entrance.known_chain(thread_id, to)
+        except BackendClosedError as exc:
+            raise self._was_shut_down() from exc
+
     async def _open(self, opening: Opening) -> Opened:
         engine = self._running()
         if engine.spans is not None and opening.envelopes[0].trace is None:
@@ -331,6 +354,8 @@ class StreamPump:
         try:
             opened = await engine.mailbox.open(opening)
             is_ours = not opened.is_duplicate
+        except BackendClosedError as exc:
+            raise self._was_shut_down() from exc
         finally:
             self._door.entered()
             if not is_ours:

@@ -107,3 +107,8 @@ def get_registry() -> ThreadRegistry:
 def use_registry(registry: ThreadRegistry | None) -> None:
     """Make *registry* this process's, and that of every task started from here."""
     _ambient.use(registry)
+
+
+def leave_registry(registry: ThreadRegistry) -> None:
+    """*registry* is of no more use: this process's is the newest of the others."""
+    _ambient.leave(registry)

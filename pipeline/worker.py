@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor as ThreadPool
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -121,7 +121,7 @@ async def run_handler(call: Call, codec: Codec, *, threads: ThreadPool | None = 
         task = asyncio.current_task()
         if isinstance(exc, asyncio.CancelledError) and task is not None and task.cancelling():
             raise
-        return _failure(call, exc, time.monotonic() - started)
+        return failure_of(call, exc, time.monotonic() - started)
 
 
 def run_call(call: Call, codec: Codec, runner: asyncio.Runner) -> Outcome:
@@ -153,7 +153,7 @@ def _run_alone(call: Call, codec: Codec, runner: asyncio.Runner) -> Outcome:
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as exc:  # noqa: BLE001 - as in `run_handler`
-        return _failure(call, exc, time.monotonic() - started)
+        return failure_of(call, exc, time.monotonic() - started)
     # What escapes from the runner itself is its owner's to see to, as above.
     finished = _finished(call, codec, returned, started)
     return runner.run(finished, context=contextvars.copy_context())
@@ -166,7 +166,7 @@ async def _finished(call: Call, codec: Codec, returned: Awaitable[Any], started:
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as exc:  # noqa: BLE001 - as in `run_handler`
-        return _failure(call, exc, time.monotonic() - started)
+        return failure_of(call, exc, time.monotonic() - started)
 
 
 def _payload_of(call: Call, codec: Codec) -> Any:
@@ -176,7 +176,8 @@ def _payload_of(call: Call, codec: Codec) -> Any:
         raise _UndeliverableError(str(exc)) from exc
 
 
-def _failure(call: Call, exc: BaseException, duration_s: float) -> Failed:
+def failure_of(call: Call, exc: BaseException, duration_s: float) -> Failed:
+    """What a handler raised, as an outcome."""
     if isinstance(exc, TimeLimitError):
         return call.overran(duration_s)
     if isinstance(exc, _UndeliverableError):
@@ -214,9 +215,24 @@ async def _invoke(call: Call, payload: Any, threads: ThreadPool | None) -> Any:
     if threads is None or is_coroutine(call.handler):
         returned = call.handler(payload, call.metadata)
     else:
-        run = partial(contextvars.copy_context().run, call.handler, payload, call.metadata)
+        run = partial(contextvars.copy_context().run, _call_in_thread, call, payload)
         returned = await asyncio.get_running_loop().run_in_executor(threads, run)
+        if isinstance(returned, _Raised):
+            raise returned.exc
     return await returned if inspect.isawaitable(returned) else returned
+
+
+class _Raised(NamedTuple):
+    """What no future can pass on: given the one it is never done, and the other ends its task."""
+
+    exc: StopIteration | GeneratorExit
+
+
+def _call_in_thread(call: Call, payload: Any) -> Any:
+    try:
+        return call.handler(payload, call.metadata)
+    except (StopIteration, GeneratorExit) as exc:
+        return _Raised(exc)
 
 
 #: Whether calling a handler gives a coroutine.

@@ -19,7 +19,8 @@ class Proxy:
         self._flows.set()
         self._answers_flow = True
         self._is_closing = False
-        self._doomed: list[bytes] = []
+        #: Words of commands, and what each is answered.
+        self._doomed: list[tuple[bytes, bytes]] = []
         self._most_bytes = sys.maxsize
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -60,7 +61,11 @@ class Proxy:
 
     def lose_answer_to(self, words: bytes) -> None:
         """Let the next command that has these bytes run, and break its connection in reply."""
-        self._loop.call_soon_threadsafe(self._doomed.append, words)
+        self.answer(words, b"")
+
+    def answer(self, words: bytes, answer: bytes) -> None:
+        """Let the next command that has these bytes run, and put this in the place of its reply."""
+        self._loop.call_soon_threadsafe(self._doomed.append, (words, answer))
 
     def carry_at_most(self, size: int) -> None:
         """Break each connection before it is sent more than so many bytes."""
@@ -109,17 +114,20 @@ class Proxy:
             writer.transport.abort()
             return
         self._writers.add(far_writer)
-        is_deaf = asyncio.Event()
+        foreign: asyncio.Future[bytes] = self._loop.create_future()
         for relay in (
-            self._relay_commands(reader, far_writer, is_deaf),
-            self._relay_answers(far_reader, writer, is_deaf),
+            self._relay_commands(reader, far_writer, foreign),
+            self._relay_answers(far_reader, writer, foreign),
         ):
             task = self._loop.create_task(relay)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _relay_commands(
-        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, is_deaf: asyncio.Event
+        self,
+        source: asyncio.StreamReader,
+        sink: asyncio.StreamWriter,
+        foreign: asyncio.Future[bytes],
     ) -> None:
         carried = 0
         with suppress(OSError):
@@ -128,23 +136,31 @@ class Proxy:
                 carried += len(chunk)
                 if carried > self._most_bytes:
                     break
-                doomed = [words for words in self._doomed if words in chunk]
-                if doomed:
+                doomed = [each for each in self._doomed if each[0] in chunk]
+                if doomed and not foreign.done():
                     self._doomed.remove(doomed[0])
-                    is_deaf.set()
+                    foreign.set_result(doomed[0][1])
                 sink.write(chunk)
                 await sink.drain()
         sink.transport.abort()
         self._writers.discard(sink)
 
     async def _relay_answers(
-        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, is_deaf: asyncio.Event
+        self,
+        source: asyncio.StreamReader,
+        sink: asyncio.StreamWriter,
+        foreign: asyncio.Future[bytes],
     ) -> None:
         with suppress(OSError):
             while chunk := await source.read(_CHUNK):
                 await self._flows.wait()
-                if is_deaf.is_set():
-                    break
+                if foreign.done():
+                    if not foreign.result():
+                        break
+                    # Whoever is told that hangs up; the rest is silence.
+                    sink.write(foreign.result())
+                    await sink.drain()
+                    return
                 if self._answers_flow:
                     sink.write(chunk)
                     await sink.drain()

@@ -149,7 +149,8 @@ def _translation_of(exc: redis.RedisError, text: str, where: str) -> BackendErro
     refusal = refusal_in(exc)
     if refusal is not None:
         return refused(refusal, where)
-    if isinstance(exc, (redis.ConnectionError, redis.TimeoutError)):
+    if isinstance(exc, (redis.ConnectionError, redis.TimeoutError, redis.InvalidResponse)):
+        # The last one comes from whoever stands before a server that is away.
         return BackendUnavailableError(f"{where} does not answer: {text}")
     return BackendError(f"{where} failed: {text}")
 

@@ -219,6 +219,8 @@ class Pipeliner:
         try:
             with translated(self._contact.where):
                 replies = await self._exchange(packed, len(turns))
+                if not all(map(_is_reply_to, turns, replies)):
+                    raise redis.InvalidResponse("no reply to a script")
                 if any(isinstance(reply, redis.exceptions.NoScriptError) for reply in replies):
                     await self._load()
         except BackendUnavailableError as exc:
@@ -294,6 +296,11 @@ def _turns(batch: list[Command]) -> Iterator[list[Command]]:
         size += len(command.arguments)
     if turn:
         yield turn
+
+
+def _is_reply_to(turn: list[Command], reply: Any) -> bool:
+    is_full = isinstance(reply, list) and len(reply) == len(turn) + 1
+    return is_full or isinstance(reply, Exception)
 
 
 def _has_gone(command: Command) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import redis
 
 from backends.codec import decoded
 from backends.errors import CodecError
@@ -67,15 +68,22 @@ def entries_of(found: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
 
 
 def unparsed_entries_of(found: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
-    """The same, from what redis-py has not been given to parse; in RESP2 or RESP3."""
+    """The same, from what redis-py has not been given to parse; in RESP2 or RESP3.
+
+    Raises:
+        redis.InvalidResponse: that is no answer to a read.
+    """
     if not found:
         return []
-    ((_, rows),) = found.items() if isinstance(found, dict) else found
-    return [
-        (entry, dict(zip(fields[::2], fields[1::2], strict=True)))
-        for entry, fields in rows
-        if fields
-    ]
+    try:
+        ((_, rows),) = found.items() if isinstance(found, dict) else found
+        return [
+            (entry, dict(zip(fields[::2], fields[1::2], strict=True)))
+            for entry, fields in rows
+            if fields
+        ]
+    except (TypeError, ValueError) as exc:
+        raise redis.InvalidResponse("no answer to a read") from exc
 
 
 def history_of(raw: bytes) -> list[tuple[str, float]]:

@@ -5,6 +5,7 @@ import importlib
 import os
 import signal
 import threading
+import time
 from dataclasses import dataclass, field
 from functools import cache
 from multiprocessing import connection, parent_process
@@ -20,7 +21,7 @@ from pipeline.context_buffer import ContextBuffer, use_context_buffer
 from pipeline.messages import HandlerMetadata
 from pipeline.thread_registry import ThreadRegistry, use_registry
 from pipeline.tracing import export_traces, flush, spans_of_process
-from pipeline.worker import Call, Handler, Outcome, run_call
+from pipeline.worker import Call, Handler, Outcome, failure_of, run_call
 
 #: What ends a whole process group, from a terminal or a supervisor: the pump's to act on.
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -76,6 +77,18 @@ class _Child:
             # What ends here by itself runs no function of `atexit`.
             Finalize(None, flush, exitpriority=0)
 
+    def run(self, call: Call) -> Outcome:
+        """Run one call to its end."""
+        started = time.monotonic()
+        try:
+            return run_call(call, self.codec, self.runner)
+        except BaseException as exc:  # noqa: BLE001 - as in `run_handler`
+            # The loop lets some through from any task of it, and is of no more use. No signal of
+            # ours raises them; passed on, they would end the pump.
+            self.runner.close()
+            self.runner = asyncio.Runner()
+            return failure_of(call, exc, time.monotonic() - started)
+
 
 _child: _Child | None = None
 #: How many tickets this process has begun; shared with the parent.
@@ -109,10 +122,10 @@ def run_ticket(data: bytes) -> bytes:
     handler = _resolve(ticket.handler_module, ticket.handler_name)
     call = Call(ticket.listener, handler, ticket.payload, ticket.metadata)
     if _child.spans is None:
-        outcome = run_call(call, _child.codec, _child.runner)
+        outcome = _child.run(call)
     else:
         with _child.spans.within(ticket.trace):
-            outcome = run_call(call, _child.codec, _child.runner)
+            outcome = _child.run(call)
     return msgspec.msgpack.encode(outcome)
 
 

@@ -123,6 +123,14 @@ async def cancel_itself(payload: Task, metadata: HandlerMetadata) -> None:
     raise asyncio.CancelledError
 
 
+async def cancel_own_task(payload: Task, metadata: HandlerMetadata) -> HandlerResponse:
+    """And answer as if nothing had been."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    return HandlerResponse.respond(Result(payload.number))
+
+
 def time_out_by_itself(payload: Task, metadata: HandlerMetadata) -> None:
     raise TimeoutError("the far end is slow")
 

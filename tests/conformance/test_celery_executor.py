@@ -168,6 +168,7 @@ class TestOverRedis(CeleryContract):
             (handlers.interrupt, "KeyboardInterrupt"),
             (handlers.close_generator, "GeneratorExit"),
             (handlers.leave_from_beside, "SystemExit: 4"),
+            (handlers.cancel_own_task, "asyncio.exceptions.CancelledError"),
         ],
     )
     async def test_not_even_an_interrupt_ends_the_process(

@@ -3,9 +3,10 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,6 +81,29 @@ class TestOverMemory(ProcessPoolContract):
         assert "the process that ran worker died" in failures[0].error.message
         answers = [each for index, each in enumerate(outcomes) if index % 4]
         assert [answer.number for answer in answers] == [n * 2 for n in range(30)]
+
+    @pytest.mark.parametrize(
+        ("handler", "text"),
+        [
+            (handlers.interrupt, "KeyboardInterrupt"),
+            (handlers.close_generator, "GeneratorExit"),
+            (handlers.leave_from_beside, "SystemExit: 4"),
+            (handlers.cancel_own_task, "asyncio.exceptions.CancelledError"),
+        ],
+    )
+    async def test_not_even_an_interrupt_reaches_the_pump(
+        self,
+        executor: ProcessPoolExecutor,
+        codec: Codec,
+        handler: Callable[..., Any],
+        text: str,
+    ) -> None:
+        """What a handler raises is its caller's to know; its process goes on."""
+        before = {(await self.answer(executor, codec, handlers.tell_pid)).number for _ in range(4)}
+        failed = await self.failure(executor, codec, handler)
+        assert (failed.error.code, failed.error.message) == (ErrorCode.RAISED, text)
+        pids = [(await self.answer(executor, codec, handlers.tell_pid)).number for _ in range(4)]
+        assert set(pids) <= before
 
     async def test_an_idle_child_that_dies_is_replaced(
         self, backend: Backend, codec: Codec

@@ -99,6 +99,28 @@ async def test_each_message_enters_once_and_is_answered(
     assert redis_client.xlen(f"{config.redis_prefix}s:inbox") == 0
 
 
+@pytest.mark.parametrize("words", [b"@marked", b"XREADGROUP"])
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 503 Unavailable\r\n\r\n", b"*1\r\n:1\r\n", b"+OK\r\n"]
+)
+async def test_a_foreign_answer_is_as_none(
+    config: BackendConfig, proxy: Proxy, words: bytes, answer: bytes
+) -> None:
+    """Whoever stands before a server that is away may speak for it: what was sent is sent again."""
+
+    async def echo(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
+        return HandlerResponse.respond(Told(payload.number))
+
+    pump = StreamPump(Organism("test", backend=config))
+    pump.register("echo", echo, Ask)
+    async with asyncio.timeout(30), pump:
+        proxy.answer(words, answer)
+        told = asyncio.create_task(pump.request("echo", Ask(1), thread_id="marked"))
+        assert await asyncio.to_thread(eventually, lambda: proxy.has_lost)
+        assert await told == Told(1)
+        assert await pump.request("echo", Ask(2)) == Told(2)
+
+
 async def test_connections_that_break_sooner_than_all_is_sent_bring_it_all_the_same(
     config: BackendConfig, proxy: Proxy
 ) -> None:

@@ -1,6 +1,7 @@
 """Whom a failure reaches, and as what."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,15 @@ from pipeline import (
     NoAnswerError,
 )
 from pipeline.events import DeadLettered
+from pipeline.organism import Limits
 from tests.conformance.pump.base import (
+    Handler,
     OpenPump,
     Other,
     Ping,
     Pong,
     PumpContract,
+    answer,
     forward,
     silent,
 )
@@ -27,6 +31,48 @@ from tests.conformance.pump.base import (
 
 async def fail(payload: Ping, metadata: HandlerMetadata) -> None:
     raise ValueError(f"no {payload.number}")
+
+
+async def cancel_own_task(payload: Ping, metadata: HandlerMetadata) -> HandlerResponse:
+    """And answer as if nothing had been."""
+    _own_task().cancel()
+    return HandlerResponse.respond(Pong())
+
+
+async def cancel_own_task_and_wait(payload: Ping, metadata: HandlerMetadata) -> None:
+    _own_task().cancel()
+    await asyncio.Event().wait()
+
+
+async def cancel_own_task_and_catch(payload: Ping, metadata: HandlerMetadata) -> HandlerResponse:
+    _own_task().cancel()
+    with suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
+    return HandlerResponse.respond(Pong())
+
+
+async def cancel_own_task_later(payload: Ping, metadata: HandlerMetadata) -> HandlerResponse:
+    """When the handler has returned."""
+    asyncio.get_running_loop().call_soon(_own_task().cancel)
+    return HandlerResponse.respond(Pong())
+
+
+def _own_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
+
+
+async def close_generator(payload: Ping, metadata: HandlerMetadata) -> None:
+    raise GeneratorExit
+
+
+def close_generator_in_a_thread(payload: Ping, metadata: HandlerMetadata) -> None:
+    raise GeneratorExit
+
+
+def stop_iteration(payload: Ping, metadata: HandlerMetadata) -> None:
+    next(iter(()))
 
 
 @dataclass
@@ -58,6 +104,45 @@ class Errors(PumpContract):
         pump = await open_pump({"callee": miss})
         with pytest.raises(HandlerError, match=r"^OSError: no caf\\udce9 here$"):
             await pump.request("callee", Ping(), timeout_s=20)
+
+    @pytest.mark.parametrize(
+        ("handler", "text"),
+        [
+            (cancel_own_task, "CancelledError"),
+            (cancel_own_task_and_wait, "CancelledError"),
+            (close_generator, "GeneratorExit"),
+            (close_generator_in_a_thread, "GeneratorExit"),
+            (stop_iteration, "StopIteration"),
+        ],
+    )
+    @pytest.mark.parametrize("timeout_s", [None, 60.0])
+    async def test_what_would_end_a_task_is_told_too(
+        self, open_pump: OpenPump, handler: Handler, text: str, timeout_s: float | None
+    ) -> None:
+        """No caller waits for ever, and whoever takes the handler's place runs as ever."""
+        pump = await open_pump(
+            {"callee": (handler, {"timeout_s": timeout_s}), "next": answer},
+            limits=Limits(max_concurrent_handlers=1),
+        )
+        told = asyncio.create_task(pump.request("callee", Ping(), timeout_s=10))
+        others = [asyncio.create_task(pump.request("next", Ping(n))) for n in range(5)]
+        with pytest.raises(HandlerError, match=text) as caught:
+            await told
+        assert caught.value.code == "raised"
+        async with asyncio.timeout(10):
+            assert await asyncio.gather(*others) == [Pong(n) for n in range(5)]
+            await pump.join()
+
+    @pytest.mark.parametrize("handler", [cancel_own_task_and_catch, cancel_own_task_later])
+    async def test_an_answer_outlives_a_cancellation_that_its_handler_did_not_see(
+        self, open_pump: OpenPump, handler: Handler
+    ) -> None:
+        """Caught, or too late: what it returned counts."""
+        pump = await open_pump({"callee": handler}, limits=Limits(max_concurrent_handlers=1))
+        for _ in range(5):
+            assert await pump.request("callee", Ping(), timeout_s=10) == Pong()
+        async with asyncio.timeout(10):
+            await pump.join()
 
     async def test_it_passes_callers_that_take_no_errors(self, open_pump: OpenPump) -> None:
         """A chain of plain handlers does not have to relay it."""

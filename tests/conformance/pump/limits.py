@@ -11,7 +11,6 @@ from pipeline import (
     HandlerMetadata,
     HandlerResponse,
     PumpFullError,
-    PumpStoppedError,
     StreamPump,
     get_context_buffer,
     get_registry,
@@ -288,57 +287,3 @@ class Watching(PumpContract):
         failed = [event for event in seen if isinstance(event, HandlerFailed)]
         assert [(event.attempt, event.will_retry) for event in failed] == [(1, True), (2, False)]
         assert failed[0].error.message == "ValueError: again"
-
-
-class Shutdown(PumpContract):
-    async def test_drain_finishes_what_runs_and_drops_what_waits(
-        self, open_pump: OpenPump, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """Running handlers end; the rest is reported, and no request hangs."""
-        gauge = Gauge()
-        pump = await open_pump({"slow": gauge}, limits=Limits(max_concurrent_handlers=2))
-        requests = [asyncio.create_task(pump.request("slow", Ping(n))) for n in range(5)]
-        await settled(lambda: gauge.running == 2)
-        stopping = asyncio.create_task(pump.shutdown())
-        await asyncio.sleep(0.02)
-        assert not stopping.done()
-        gauge.gate.set()
-        await stopping
-        outcomes = await asyncio.gather(*requests, return_exceptions=True)
-        assert outcomes[:2] == [Pong(0), Pong(1)]
-        assert all(isinstance(each, PumpStoppedError) for each in outcomes[2:])
-        (dropped,) = [each for each in caplog.records if each.getMessage() == "messages dropped"]
-        assert dropped.__dict__["count"] == 3
-
-    @pytest.mark.parametrize("settings", [{"drain": False}, {"timeout_s": 0.05}])
-    async def test_without_drain_it_cancels(
-        self, open_pump: OpenPump, settings: dict[str, Any]
-    ) -> None:
-        """`drain=False`, or a drain that takes longer than `timeout_s`."""
-        gauge = Gauge()
-        pump = await open_pump({"stuck": gauge})
-        request = asyncio.create_task(pump.request("stuck", Ping()))
-        await settled(lambda: gauge.running == 1)
-        async with asyncio.timeout(5):
-            await pump.shutdown(**settings)
-        with pytest.raises(PumpStoppedError):
-            await request
-
-    async def test_who_waits_at_the_door_is_turned_away(self, open_pump: OpenPump) -> None:
-        """A pump that stops lets nobody wait for ever."""
-        gauge = Gauge()
-        pump = await open_pump({"slow": gauge}, max_threads=1)
-        await pump.inject("slow", Ping())
-        waiting = asyncio.create_task(pump.inject("slow", Ping()))
-        await settled(lambda: gauge.running == 1)
-        await pump.shutdown(drain=False)
-        with pytest.raises(PumpStoppedError):
-            await waiting
-
-    async def test_a_pump_can_start_again(self, open_pump: OpenPump) -> None:
-        """With the same listeners."""
-        pump = await open_pump({"callee": answer})
-        await pump.request("callee", Ping())
-        await pump.shutdown()
-        await pump.start()
-        assert await pump.request("callee", Ping(2)) == Pong(2)

@@ -1,7 +1,16 @@
 """The pump's suite over the Manager backend."""
 
 from backends import BackendConfig
-from tests.conformance.pump import agents, conversations, door, elsewhere, errors, gathering, limits
+from tests.conformance.pump import (
+    agents,
+    conversations,
+    door,
+    elsewhere,
+    errors,
+    gathering,
+    limits,
+    stopping,
+)
 
 MANAGER = BackendConfig(backend_type="manager")
 
@@ -38,7 +47,7 @@ class TestWatching(limits.Watching):
     backend_config = MANAGER
 
 
-class TestShutdown(limits.Shutdown):
+class TestShutdown(stopping.Shutdown):
     backend_config = MANAGER
 
 

@@ -1,6 +1,15 @@
 """The pump's suite over the memory backend."""
 
-from tests.conformance.pump import agents, conversations, door, elsewhere, errors, gathering, limits
+from tests.conformance.pump import (
+    agents,
+    conversations,
+    door,
+    elsewhere,
+    errors,
+    gathering,
+    limits,
+    stopping,
+)
 
 
 class TestConversations(conversations.Conversations): ...
@@ -27,7 +36,7 @@ class TestAgents(agents.Agents): ...
 class TestWatching(limits.Watching): ...
 
 
-class TestShutdown(limits.Shutdown): ...
+class TestShutdown(stopping.Shutdown): ...
 
 
 class TestElsewhere(elsewhere.Elsewhere): ...

@@ -10,7 +10,7 @@ import pytest
 
 from backends import BackendConfig
 from pipeline.events import Event
-from tests.conformance.pump import agents, conversations, door, errors, gathering, limits
+from tests.conformance.pump import agents, conversations, door, errors, gathering, limits, stopping
 from tests.servers import RedisServer
 
 
@@ -53,4 +53,4 @@ class TestWatching(OverRedis, limits.Watching):
         return sorted(kinds, key=lambda kind: kind.__name__)
 
 
-class TestShutdown(OverRedis, limits.Shutdown): ...
+class TestShutdown(OverRedis, stopping.Shutdown): ...

@@ -1,14 +1,18 @@
 """How a pump starts, what it refuses to start with, and what it keeps apart."""
 
+import asyncio
+import os
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backends import BackendConfig
 from backends.codec import Codec
 from backends.errors import UnknownTypeError
 from backends.types import TypeRegistry
@@ -21,8 +25,10 @@ from pipeline import (
     get_context_buffer,
     get_registry,
 )
+from pipeline.events import Event
 from pipeline.executors.process_pool import PoolStartError
 from pipeline.organism import Serialization
+from tests.servers import children_of
 
 
 @dataclass
@@ -53,6 +59,22 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.syspath_prepend(tmp_path)
     yield name
     sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 1000])
+async def test_a_start_that_is_cancelled_leaves_no_process(steps: int) -> None:
+    """Whenever it is: what its thread makes afterwards is closed as well."""
+    before = set(children_of(os.getpid()))
+    pump = StreamPump(Organism("o", backend=BackendConfig("manager")))
+    starting = asyncio.create_task(pump.start())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    assert not pump.is_running
+    await asyncio.get_running_loop().shutdown_default_executor()
+    await asyncio.sleep(0)
+    assert set(children_of(os.getpid())) <= before
 
 
 async def test_serialization_modules_may_come_off_the_wire(module: str) -> None:
@@ -135,6 +157,28 @@ async def test_a_failed_start_leaves_nothing_behind(
     del sys.modules["raises_elsewhere"]
 
 
+def test_a_loop_that_ends_cancels_handlers() -> None:
+    """Though nobody shut the pump down; that is no failure of theirs."""
+    seen: list[Event] = []
+
+    async def wait(payload: Ask, metadata: HandlerMetadata) -> None:
+        seen.clear()
+        await asyncio.Event().wait()
+
+    async def leave_at_work() -> None:
+        pump = StreamPump(name="o")
+        pump.register("wait", wait, Ask)
+        pump.subscribe(seen.append)
+        await pump.start()
+        await pump.inject("wait", Ask())
+        async with asyncio.timeout(10):
+            while seen:
+                await asyncio.sleep(0)
+
+    asyncio.run(leave_at_work())
+    assert seen == []
+
+
 async def test_two_pumps_of_a_process_keep_apart() -> None:
     """Each handler finds its own pump's buffer and registry, whichever started last."""
 
@@ -151,3 +195,17 @@ async def test_two_pumps_of_a_process_keep_apart() -> None:
             told = await pump.request("look", Ask(number + 5), thread_id="same")
             assert told == Ask(number + 5)
             assert pump.registry.lookup("same") == f"system.o{number}.@same.external.look"
+
+
+async def test_a_pump_that_stops_leaves_another_its_place() -> None:
+    """Outside handlers the last started that runs is at hand, in threads too."""
+    pumps = [StreamPump(name=f"o{n}") for n in range(3)]
+    async with pumps[0]:
+        await pumps[1].start()
+        await pumps[2].start()
+        for stopping, left in ((pumps[1], pumps[2]), (pumps[2], pumps[0])):
+            await stopping.shutdown()
+            assert get_context_buffer() is left.buffer
+            assert get_registry() is left.registry
+            with ThreadPoolExecutor(1) as threads:
+                assert threads.submit(get_context_buffer).result() is left.buffer

@@ -1,5 +1,6 @@
 """Who is told what happens."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 
@@ -32,13 +33,16 @@ def test_everyone_is_told_until_they_leave() -> None:
     assert not subscribers.callbacks
 
 
-def test_one_that_raises_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    """It is logged with its traceback."""
+@pytest.mark.parametrize("raised", [RuntimeError, asyncio.CancelledError, GeneratorExit])
+def test_one_that_raises_harms_nobody(
+    caplog: pytest.LogCaptureFixture, raised: type[BaseException]
+) -> None:
+    """It is logged with its traceback; a future's `result` may raise more than an `Exception`."""
     subscribers = Subscribers()
     told: list[Event] = []
 
     def broken(event: Event) -> None:
-        raise RuntimeError("its own fault")
+        raise raised("its own fault")
 
     subscribers.add(broken)
     subscribers.add(told.append)
@@ -48,3 +52,16 @@ def test_one_that_raises_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
     assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == [
         "its own fault"
     ]
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])
+def test_one_may_end_the_program(raised: type[BaseException]) -> None:
+    """Those who mean to leave do."""
+
+    def leave(event: Event) -> None:
+        raise raised
+
+    subscribers = Subscribers()
+    subscribers.add(leave)
+    with pytest.raises(raised):
+        subscribers.tell(EVENT)
