@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from backends.cancelling import raise_if_cancelled
+from backends.cancelling import cancel_all, raise_if_cancelled
 from backends.contact import Contact, pause_s
 from backends.errors import BackendError, CodecError
 from backends.mailbox import Answer, Effects, Opened, Settlement
@@ -177,9 +177,7 @@ class News:
 
     async def stop(self) -> None:
         """Ask nothing more."""
-        for task in self._asking:
-            task.cancel()
-        await asyncio.gather(*self._asking, return_exceptions=True)
+        await cancel_all(self._asking)
 
     def _ask(self, scopes: dict[str, str], *, is_second: bool = False) -> asyncio.Task[None]:
         task = asyncio.ensure_future(self._recall(scopes, is_second=is_second))

@@ -10,6 +10,7 @@ import hiredis
 import redis
 import redis.asyncio
 
+from backends.cancelling import cancel_all
 from backends.contact import Contact, pause_s
 from backends.errors import (
     BackendClosedError,
@@ -120,8 +121,7 @@ class Pipeliner:
         """Serve no more; what was not sent fails."""
         server, self._server = self._server, None
         if server is not None:
-            server.cancel()
-            await asyncio.gather(server, return_exceptions=True)
+            await cancel_all([server])
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None

@@ -135,6 +135,16 @@ class Command:
             return False
         return words[0] != "Z" and int(words[3]) == self.process.pid
 
+    def stands(self) -> str:
+        """Who of its session still runs, and where, for it does not end; what is asked ends."""
+        commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in self.session()]
+        for pid in self.session():
+            # Python says where it stands, under PYTHONFAULTHANDLER.
+            os.kill(pid, signal.SIGABRT)
+        eventually(lambda: not self.session())
+        shown = [command.replace(b"\0", b" ").decode(errors="replace") for command in commands]
+        return "\n".join([*shown, self.log])
+
     def kill(self) -> None:
         """End every process of its session."""
         for pid in self.session():

@@ -163,6 +163,8 @@ def test_an_interrupt_ends_the_fleet_as_well(tmp_path: Path, number: int) -> Non
 
     def interrupt(folder: Path) -> float:
         variables: dict[str, Any] = {"BACKEND": "redis", "TMPDIR": str(folder)}
+        # `stands` asks for it.
+        variables["PYTHONFAULTHANDLER"] = "1"
         words = [*FLEET[len(PUMP) :], *command(folder / "out")]
         watch = Stopwatch(FLEET_STARTS_S)
         with started(folder, *words, **variables) as demo:
@@ -171,8 +173,9 @@ def test_an_interrupt_ends_the_fleet_as_well(tmp_path: Path, number: int) -> Non
             watch.has_started()
             everything = demo.session()
             os.killpg(demo.process.pid, number)
-            assert demo.process.wait(60) == 130
+            assert eventually(lambda: demo.process.poll() is not None, timeout_s=60), demo.stands()
             took_s = watch.seconds()
+            assert demo.process.returncode == 130, demo.log
             assert demo.log == "stdlib_audit: interrupted\n"
             assert eventually(lambda: not any(map(is_alive, everything)))
             assert list(folder.glob("pump-*")) == []

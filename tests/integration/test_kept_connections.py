@@ -8,11 +8,18 @@ import hiredis
 import pytest
 import redis
 
+from backends.contact import Contact
+from backends.errors import BackendError
 from backends.redis.connection import connect_async, disconnect_async
 from backends.redis.line import Line
+from backends.redis.pipeliner import Pipeliner
 from tests.servers import RedisServer
 
 TIMEOUT_S = 0.5
+#: Turns of the event loop by which a connection is made for sure; each is tried.
+TURNS_TO_CONNECT = 200
+STOPS_S = 30
+HEAD = ("nobody:", 0, 60_000, 10)
 
 
 def packed(*words: str) -> bytes:
@@ -73,3 +80,21 @@ async def test_nothing_is_left_of_an_exchange_that_was_cancelled(line: Line) -> 
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert await line.exchange(PING, 1) == [b"PONG"]
+
+
+async def test_whoever_stops_while_it_connects_has_stopped(redis_server: RedisServer) -> None:
+    """Before Python 3.12 a cancellation that meets the end of `asyncio.wait_for` is lost."""
+    for turns in range(TURNS_TO_CONNECT):
+        client = connect_async(redis_server.url)
+        pipeliner = Pipeliner(client, Contact("redis"), head=HEAD, on_waiting=lambda _: None)
+        await pipeliner.start()
+        # So that it has to connect anew.
+        await client.connection_pool.disconnect()
+        reply = pipeliner.run("nothing by this name")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(STOPS_S):
+            await pipeliner.stop()
+        with pytest.raises(BackendError):
+            await reply
+        await disconnect_async(client)
