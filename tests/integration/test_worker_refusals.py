@@ -14,7 +14,7 @@ import redis
 from pipeline import HandlerError, StreamPump
 from tasks.executor import CeleryExecutor
 from tasks.pace import ENOUGH
-from tasks.rest import FIRST_REST_S, LONGEST_REST_S
+from tasks.rest import LONGEST_REST_S
 from tests.fleet import running_worker
 from tests.integration.conftest import WriteOrganism, listener
 from tests.integration.worker_handlers import Work, runs_in
@@ -63,8 +63,8 @@ async def test_what_waits_for_a_busy_worker_is_not_tossed_about(
             took_s = time.monotonic() - began
             gate.touch()
             assert [(await each).number for each in (busy, waiting)] == [1, 2]
-    # Seven of eight pauses at least lie within, each twice the one before up to the longest.
-    assert took_s > sum(min(FIRST_REST_S * 2**n, LONGEST_REST_S) for n in range(1, 8))
+    # However its machine delays it: what makes the rests short again is longer than they are.
+    assert took_s > 2 * LONGEST_REST_S
 
 
 @pytest.mark.parametrize("name", ["work", "extra"])
