@@ -27,6 +27,8 @@ class Report:
     deeds: Counter[str] = field(default_factory=Counter)
     #: From each deed until what its victim held was taken over: nothing is in its name any more.
     recoveries_s: list[float] = field(default_factory=list)
+    #: The same without the times at which no pump ran that could take over: heirs have to start.
+    attended_s: list[float] = field(default_factory=list)
     #: From each death of a pump until all it had been asked was answered by another.
     answers_s: list[float] = field(default_factory=list)
     #: From each request until its first answer.
@@ -56,6 +58,11 @@ class Report:
     def slowest_s(self) -> float:
         """The longest recovery."""
         return max(self.recoveries_s, default=0.0)
+
+    @property
+    def slowest_attended_s(self) -> float:
+        """The longest recovery, but for when no pump ran."""
+        return max(self.attended_s, default=0.0)
 
     @property
     def waits(self) -> str:

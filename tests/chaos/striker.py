@@ -5,6 +5,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -20,10 +21,13 @@ KILLS = ("pump", "worker", "child")
 STOPS = ("stopped pump", "stopped worker")
 
 
-class _Held(NamedTuple):
+@dataclass
+class _Held:
     since: float
     owner: str
     is_held: Callable[[str], bool]
+    #: Seconds of it in which a pump ran.
+    attended_s: float = 0.0
 
 
 class _Asked(NamedTuple):
@@ -61,6 +65,7 @@ class Striker:
         self.workers = [self._new_worker() for _ in range(WORKERS)]
         self._leaving: list[Worker] = []
         self._held: list[_Held] = []
+        self._watched_at = time.monotonic()
         self._asked: list[_Asked] = []
 
     def all_pumps_run(self) -> bool:
@@ -83,10 +88,14 @@ class Striker:
 
     def watch(self) -> None:
         """Note who holds nothing any more."""
+        now = time.monotonic()
+        passed_s, self._watched_at = now - self._watched_at, now
+        is_attended = any(pump.id for pump in self.pumps)
         for held in tuple(self._held):
+            held.attended_s += passed_s if is_attended else 0.0
             if not held.is_held(held.owner):
                 self._held.remove(held)
-                self._report.recoveries_s.append(time.monotonic() - held.since)
+                self._note(held)
 
     def answered(self, request: str) -> None:
         """A request has its answer."""
@@ -102,7 +111,12 @@ class Striker:
         while self._held and time.monotonic() < deadline:
             self.watch()
             time.sleep(0.05)
-        self._report.recoveries_s += [time.monotonic() - held.since for held in self._held]
+        for held in self._held:
+            self._note(held)
+
+    def _note(self, held: _Held) -> None:
+        self._report.recoveries_s.append(time.monotonic() - held.since)
+        self._report.attended_s.append(held.attended_s)
 
     def close(self) -> None:
         """End every process."""
