@@ -26,7 +26,7 @@ _DEPLOYED = Path(__file__).parents[1] / "deploy" / "redis"
 ACCESS_RULES = _DEPLOYED / "users.acl"
 #: What a Redis behind Sentinel lets in besides, and a Sentinel's own settings.
 RULES_OF_SENTINELS, SENTINEL_CONF = _DEPLOYED / "sentinel.acl", _DEPLOYED / "sentinel.conf"
-_START_TIMEOUT_S = 10.0
+_START_TIMEOUT_S = 30.0
 #: Seconds for what starts slowly on a busy machine: a worker, a RabbitMQ.
 _SLOW_START_TIMEOUT_S = 60.0
 #: A free port may be taken by somebody else before the server binds it.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 _PAUSE_S = 0.01
 
 
-def eventually(condition: Callable[[], bool], *, timeout_s: float = 10.0) -> bool:
+def eventually(condition: Callable[[], bool], *, timeout_s: float = 30.0) -> bool:
     """True as soon as *condition* holds; false when it still does not after *timeout_s*."""
     deadline = time.monotonic() + timeout_s
     while not condition():

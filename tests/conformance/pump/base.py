@@ -86,7 +86,7 @@ class PumpContract:
             yield open_pump
 
 
-async def settled(condition: Callable[[], bool], *, timeout_s: float = 10.0) -> None:
+async def settled(condition: Callable[[], bool], *, timeout_s: float = 30.0) -> None:
     """Let the loop run until *condition* holds."""
     async with asyncio.timeout(timeout_s):
         while not condition():
