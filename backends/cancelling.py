@@ -21,8 +21,17 @@ async def cancel_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
         _, running = await asyncio.wait(running, timeout=_AGAIN_S)
 
 
-def raise_if_cancelled() -> None:
-    """End this task if it was cancelled: a blocking read may return as if it had not been."""
+def cancellations() -> int:
+    """How often this task has been cancelled."""
     task = asyncio.current_task()
-    if task is not None and task.cancelling():
+    return 0 if task is None else task.cancelling()
+
+
+def raise_if_cancelled(*, since: int = 0) -> None:
+    """End this task if it was cancelled, though what it awaited returned as if it had not been.
+
+    Args:
+        since: `cancellations` before.
+    """
+    if cancellations() > since:
         raise asyncio.CancelledError

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Any
 
 from backends.contact import Contact
@@ -67,16 +67,21 @@ class Caretaker:
         #: When the lease was last renewed (`time.monotonic`).
         self.renewed_at = 0.0
         self._thread: Thread | None = None
+        #: Held while it starts, and while it stops: whoever started it may have given up.
+        self._changing = Lock()
 
     def start(self) -> None:
-        """Beat once, then go on in a thread.
+        """Beat once, then go on in a thread; nothing once it was stopped.
 
         Raises:
             BackendUnavailableError: Redis does not answer.
         """
-        self._tick()
-        self._thread = Thread(target=self._run, name="caretaker", daemon=True)
-        self._thread.start()
+        with self._changing:
+            if self._is_stopping:
+                return
+            self._tick()
+            self._thread = Thread(target=self._run, name="caretaker", daemon=True)
+            self._thread.start()
 
     def hurry(self) -> None:
         """A retry may be due before the next beat. Safe from any thread."""
@@ -86,9 +91,10 @@ class Caretaker:
         """Beat no more, and give back what the pump holds; how much that was. Blocks."""
         self._is_stopping = True
         self._hurry.set()
-        if self._thread is not None:
-            self._thread.join()
-        return self._leave_all()
+        with self._changing:
+            if self._thread is not None:
+                self._thread.join()
+            return self._leave_all()
 
     def _leave_all(self) -> int:
         try:

@@ -10,7 +10,7 @@ import hiredis
 import redis
 import redis.asyncio
 
-from backends.cancelling import cancel_all
+from backends.cancelling import cancel_all, cancellations, raise_if_cancelled
 from backends.contact import Contact, pause_s
 from backends.errors import (
     BackendClosedError,
@@ -90,8 +90,10 @@ class Pipeliner:
         Raises:
             BackendUnavailableError: Redis does not answer.
         """
+        before = cancellations()
         with translated(self._contact.where):
             await self._load()
+        raise_if_cancelled(since=before)
         self._server = asyncio.create_task(self._serve(), name="pipeliner")
 
     def run(self, name: str, *arguments: Any) -> "asyncio.Future[Any]":
