@@ -261,6 +261,7 @@ class Engine:
 
     async def _close(self) -> int:
         try:
+            await self._hops.close()
             return await self.mailbox.stop()
         finally:
             for executor in self._executors.values():

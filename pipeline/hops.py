@@ -114,6 +114,11 @@ class HopRunner:
             await asyncio.gather(*self._running, return_exceptions=True)
         return len(self._ready.drain())
 
+    async def close(self) -> None:
+        """Take no more for sure: `stop` may have been cancelled."""
+        if self._feeder is not None:
+            await cancel_all([self._feeder])
+
     async def _feed(self) -> None:
         while True:
             apart = self._admit_all(await self._mailbox.take(self._room()))

@@ -1,0 +1,66 @@
+"""Whoever starts or stops a pump over Redis may give up at any moment."""
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+import redis
+
+from backends import BackendConfig
+from pipeline import HandlerMetadata, HandlerResponse, Organism, StreamPump
+from tests.servers import RedisServer
+
+ENDS_S = 10
+
+
+@dataclass
+class Ask:
+    number: int = 0
+
+
+async def echo(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
+    return HandlerResponse.respond(payload)
+
+
+@pytest.fixture
+def organism(redis_server: RedisServer, redis_prefix: str) -> Organism:
+    return Organism("test", backend=BackendConfig("redis", redis_server.url, redis_prefix))
+
+
+async def test_a_start_that_is_cancelled_is_and_leaves_nothing(
+    organism: Organism, redis_client: redis.Redis, redis_prefix: str
+) -> None:
+    """No pump that others think alive, and none that runs though it was to stop."""
+    for moment in range(200):
+        pump = StreamPump(organism)
+        pump.register("echo", echo, Ask)
+        starting = asyncio.create_task(pump.start())
+        # A quiet machine needs some ten milliseconds for one.
+        await asyncio.sleep(moment / 10_000)
+        is_cancelled = starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        assert starting.cancelled() == is_cancelled, f"moment {moment}: {starting}"
+        assert pump.is_running != is_cancelled
+        await pump.shutdown()
+        assert redis_client.zcard(f"{redis_prefix}i:alive") == 0
+
+
+async def test_a_shutdown_that_is_cancelled_goes_on_to_its_end(
+    organism: Organism, redis_client: redis.Redis, redis_prefix: str
+) -> None:
+    """Nobody takes messages any more in the name of a pump that has gone."""
+    own = {asyncio.current_task()}
+    for moment in range(100):
+        pump = StreamPump(organism)
+        pump.register("echo", echo, Ask)
+        await pump.start()
+        # It connects, to take messages.
+        for _ in range(moment):
+            await asyncio.sleep(0)
+        stopping = asyncio.create_task(pump.shutdown())
+        await asyncio.sleep(0.001)
+        stopping.cancel()
+        # Itself at least.
+        _, left = await asyncio.wait({stopping, *asyncio.all_tasks()} - own, timeout=ENDS_S)
+        assert not left, f"moment {moment}"
+        assert redis_client.zcard(f"{redis_prefix}i:alive") == 0
