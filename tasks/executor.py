@@ -46,6 +46,9 @@ class CeleryExecutor:
         self._publisher: Publisher | None = None
         self._reader: OutcomeReader | None = None
         self._starting: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Task[None] | None = None
+        #: Held while it starts.
+        self._changing = asyncio.Lock()
         self._stations: dict[str, Station] = {}
         self._spans = spans
         self._batch_sizes: Counter[int] = Counter()
@@ -62,14 +65,16 @@ class CeleryExecutor:
 
     async def start(self) -> None:
         """Begin to publish."""
-        if self._publisher is not None:
-            return
-        app = await asyncio.to_thread(create_app, self._organism)
-        is_stopping = Event()
-        self._publisher = Publisher(
-            app, self._organism, self._ledger(is_stopping), is_stopping, sizes=self._batch_sizes
-        )
-        self._publisher.start()
+        async with self._changing:
+            if self._publisher is not None:
+                return
+            app = await asyncio.to_thread(create_app, self._organism)
+            is_stopping = Event()
+            ledger = self._ledger(is_stopping)
+            self._publisher = Publisher(
+                app, self._organism, ledger, is_stopping, sizes=self._batch_sizes
+            )
+            self._publisher.start()
 
     def wake(self) -> None:
         """There may be dispatches to publish. Safe from any thread."""
@@ -133,9 +138,16 @@ class CeleryExecutor:
         return outcome
 
     async def stop(self) -> None:
-        """Publish and read no more; what workers run they finish."""
+        """Publish and read no more; what workers run they finish.
+
+        Cancelled, it still goes to its end.
+        """
         reader, self._reader = self._reader, None
         publisher, self._publisher = self._publisher, None
+        self._stopping = asyncio.create_task(self._stop(publisher, reader))
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self, publisher: Publisher | None, reader: OutcomeReader | None) -> None:
         if publisher is not None:
             await asyncio.to_thread(publisher.stop)
         if reader is not None:

@@ -1,14 +1,22 @@
-"""Whoever starts or stops a pump over Redis may give up at any moment."""
+"""Whoever starts or stops a pump or an executor over Redis may give up at any moment."""
 
 import asyncio
 from dataclasses import dataclass
+from threading import enumerate as threads_of
 
 import pytest
 import redis
 
 from backends import BackendConfig
-from pipeline import HandlerMetadata, HandlerResponse, Organism, StreamPump
+from pipeline import HandlerMetadata, HandlerResponse, Organism, PumpStoppedError, StreamPump
+from pipeline.organism_file import load_organism
+from pipeline.stations import codec_of
+from pipeline.worker import Call
+from tasks.executor import CeleryExecutor
+from tests.integration.conftest import WriteOrganism
+from tests.integration.worker_handlers import Work, work
 from tests.servers import RedisServer
+from tests.waiting import eventually
 
 ENDS_S = 10
 
@@ -64,3 +72,34 @@ async def test_a_shutdown_that_is_cancelled_goes_on_to_its_end(
         _, left = await asyncio.wait({stopping, *asyncio.all_tasks()} - own, timeout=ENDS_S)
         assert not left, f"moment {moment}"
         assert redis_client.zcard(f"{redis_prefix}i:alive") == 0
+
+
+@pytest.mark.parametrize("turns", [1, 2, 5])
+async def test_an_executor_whose_stop_is_cancelled_stops(
+    write: WriteOrganism, redis_client: redis.Redis, redis_prefix: str, turns: int
+) -> None:
+    """Whoever waits for a call is told, and no thread is left."""
+    organism = load_organism(write())
+    codec = codec_of(organism)
+    before = set(threads_of())
+    executor = CeleryExecutor(organism, codec)
+    # Twice at once is once.
+    await asyncio.gather(executor.start(), executor.start())
+    call = Call("work", work, codec.encode(Work(1)), HandlerMetadata("t", "me"))
+    running = asyncio.create_task(executor.run(call))
+    while not redis_client.hlen(f"{redis_prefix}l:streams"):
+        await asyncio.sleep(0.01)
+    stopping = asyncio.create_task(executor.stop())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    stopping.cancel()
+    async with asyncio.timeout(ENDS_S):
+        with pytest.raises(PumpStoppedError):
+            await running
+
+    def left() -> set[str]:
+        return {each.name for each in set(threads_of()) - before}
+
+    assert await asyncio.to_thread(
+        eventually, lambda: not left() & {"outcomes", "caretaker", "publisher"}
+    ), left()
