@@ -24,6 +24,8 @@ GAP_S = 5.0
 CUT_PAUSE_S, DEAF_S = (0.5, 3.0), (0.0, 0.03)
 
 
+#: Characters of each log that are shown where something went wrong.
+_SHOWN = 3000
 #: What is said when Redis goes, and when it is there again; and when it takes no writes.
 AWAY, REFUSING = ("redis away", "redis back"), ("takes no writes: ", "takes writes again")
 
@@ -39,6 +41,11 @@ class Outage(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.report}; each process said away {self.away} times, back {self.back}"
+
+    @property
+    def told(self) -> str:
+        """The same, and the last of what each process has written."""
+        return "\n---\n".join((str(self), *(log[-_SHOWN:] for log in self.logs)))
 
 
 def restarts(messages: int, *, times: int, away_s: float, limit_s: float = 900.0) -> Outage:

@@ -43,11 +43,10 @@ def test_a_redis_that_accepts_and_never_answers() -> None:
 @pytest.mark.timeout(240)
 def test_a_redis_whose_answers_are_lost() -> None:
     """Commands run, whoever sent them hears nothing, and every connection breaks, all the time."""
-    report = cuts(1500, seed=7, limit_s=180).report
-    assert report.is_whole, str(report)
+    outage = cuts(1500, seed=7, limit_s=180)
+    assert outage.report.is_whole, outage.told
 
 
 def _check(outage: Outage, times: int) -> None:
-    report = outage.report
-    assert report.is_whole, str(report)
-    assert outage.away == outage.back == [times] * 4, outage
+    assert outage.report.is_whole, outage.told
+    assert outage.away == outage.back == [times] * 4, outage.told
