@@ -67,14 +67,21 @@ def freezes(messages: int, *, times: int, away_s: float, limit_s: float = 900.0)
         return _run(messages, _url(proxy), server.url, strike, limit_s)
 
 
-def cuts(messages: int, *, seed: int, limit_s: float = 900.0) -> Outage:
-    """Commands run and their answers are lost, and all connections break, all the time."""
+def cuts(
+    messages: int, *, seed: int, longest_s: float = float("inf"), limit_s: float = 900.0
+) -> Outage:
+    """Commands run and their answers are lost, and all connections break, all the time.
+
+    Args:
+        longest_s: seconds of that; on a slow machine workers may not connect in between.
+    """
     chance = random.Random(seed)  # noqa: S311 - the same for the same seed
 
     with running_redis() as server, running_proxy(server.port) as proxy:
 
         def strike(is_over: Event) -> None:
-            while not is_over.wait(chance.uniform(*CUT_PAUSE_S)):
+            ends_at = time.monotonic() + longest_s
+            while not is_over.wait(chance.uniform(*CUT_PAUSE_S)) and time.monotonic() < ends_at:
                 proxy.cut_answers(chance.uniform(*DEAF_S))
 
         return _run(messages, _url(proxy), server.url, strike, limit_s)

@@ -45,7 +45,7 @@ class Traces:
         expected = SLOTS[kind]
         if sum(sizes) < sum(expected) or len(sizes) < len(expected):
             report.gaps += 1
-        elif sizes != expected or self._answer_in(name) not in (run, None):
+        elif sizes != expected or (run is not None and self._answer_in(name) != run):
             report.doubled += 1
 
     def _answer_in(self, conversation: str) -> str:
