@@ -69,7 +69,7 @@ class BackendHooks:
     """Subclasses supply `open_backend`, and say how time passes for them."""
 
     #: Seconds; long enough that a busy machine can look twice within it.
-    ttl_s = 0.6
+    ttl_s = 1.5
 
     @pytest.fixture
     def open_backend(self) -> Iterator[OpenBackend]:
