@@ -123,9 +123,11 @@ class Live:
             began = time.monotonic()
             sections, is_there = await self._look()
             took = time.monotonic() - began if is_there else 0.0
-            async with self._news:
-                self._sections = self._sections | sections
-                self._news.notify_all()
+            if self._somebody.is_set():
+                # Or it would be what the next is told first, whenever that comes.
+                async with self._news:
+                    self._sections = self._sections | sections
+                    self._news.notify_all()
             await asyncio.sleep(max(INTERVAL_S, PATIENCE * took))
 
     async def _look(self) -> tuple[dict[str, bytes], bool]:

@@ -4,7 +4,9 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from threading import Event
 from typing import Any
 
 import pytest
@@ -155,6 +157,36 @@ async def test_nobody_looks_when_nobody_asks() -> None:
         quiet = len(looks)
         await asyncio.sleep(0.05)
         assert len(looks) == quiet
+    await live.stop()
+
+
+async def test_who_left_meanwhile_leaves_nothing_behind() -> None:
+    """What was being looked up is not what the next is told."""
+    is_looking, goes_on = Event(), Event()
+    looks: list[int] = []
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+
+    def overview() -> dict[str, Any]:
+        looks.append(1)
+        is_looking.set()
+        goes_on.wait(10)
+        return {"looks": len(looks)}
+
+    live = Live(overview)
+    await live.start()
+    first, second = Page(), Page()
+    serving = asyncio.create_task(live.serve({}, first.receive, first.send))
+    await until(is_looking.is_set)
+    first.leave()
+    await serving
+    goes_on.set()
+    # Behind it in its thread: it has ended, and nobody was there to hear of it.
+    await asyncio.to_thread(int)
+    serving = asyncio.create_task(live.serve({}, second.receive, second.send))
+    await until(lambda: second.last("looks") is not None)
+    assert next(value for name, value in second.told if name == "looks") == 2
+    second.leave()
+    await serving
     await live.stop()
 
 
