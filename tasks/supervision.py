@@ -265,7 +265,7 @@ class Supervisor:
 
     def _is_idle(self) -> bool:
         try:
-            return not self._ledger.processes_at_work(self._worker)
+            return not self._ledger.claims_of(self._worker)
         except BackendError:
             return False
 

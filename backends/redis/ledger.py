@@ -206,14 +206,6 @@ class LedgerClient:
         _, refused = self._caller.run("beat", "w", worker, self.terms.lease_ms, *told)
         hear(self.contact, refused, since=started)
 
-    def processes_at_work(self, worker: str) -> set[int]:
-        """The processes of *worker* that hold a dispatch.
-
-        Raises:
-            BackendUnavailableError: Redis does not answer.
-        """
-        return set(self.claims_of(worker))
-
     def claims_of(self, worker: str) -> dict[int, list[bytes]]:
         """What each process of *worker* holds, as Redis has the ids.
 

@@ -1,14 +1,13 @@
 """Whoever starts or stops a pump or an executor over Redis may give up at any moment."""
 
 import asyncio
-from dataclasses import dataclass
 from threading import enumerate as threads_of
 
 import pytest
 import redis
 
 from backends import BackendConfig
-from pipeline import HandlerMetadata, HandlerResponse, Organism, PumpStoppedError, StreamPump
+from pipeline import HandlerMetadata, Organism, PumpStoppedError, StreamPump
 from pipeline.organism_file import load_organism
 from pipeline.stations import codec_of
 from pipeline.worker import Call
@@ -19,15 +18,6 @@ from tests.servers import RedisServer
 from tests.waiting import eventually
 
 ENDS_S = 10
-
-
-@dataclass
-class Ask:
-    number: int = 0
-
-
-async def echo(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
-    return HandlerResponse.respond(payload)
 
 
 @pytest.fixture
@@ -41,7 +31,7 @@ async def test_a_start_that_is_cancelled_is_and_leaves_nothing(
     """No pump that others think alive, and none that runs though it was to stop."""
     for moment in range(200):
         pump = StreamPump(organism)
-        pump.register("echo", echo, Ask)
+        pump.register("work", work, Work)
         starting = asyncio.create_task(pump.start())
         # A quiet machine needs some ten milliseconds for one.
         await asyncio.sleep(moment / 10_000)
@@ -60,7 +50,7 @@ async def test_a_shutdown_that_is_cancelled_goes_on_to_its_end(
     own = {asyncio.current_task()}
     for moment in range(100):
         pump = StreamPump(organism)
-        pump.register("echo", echo, Ask)
+        pump.register("work", work, Work)
         await pump.start()
         # It connects, to take messages.
         for _ in range(moment):
