@@ -31,12 +31,15 @@ def publish_though_full(channel: Any) -> None:
 def consume_though_full() -> None:
     """Have every channel of this process declare what it consumes from, whether or not it is."""
     everyones: Any = Channel
-    bind = everyones._queue_bind
+    bind, size = everyones._queue_bind, everyones._size
 
     def bind_though_full(channel: Any, *binding: str) -> None:
         _bind(channel, partial(bind, channel), *binding)
 
-    everyones._queue_bind = bind_though_full
+    def size_though_full(channel: Any, queue: str) -> int:
+        return _size(channel, partial(size, channel), queue)
+
+    everyones._queue_bind, everyones._size = bind_though_full, size_though_full
 
 
 def _put(channel: Any, put: Act, queue: str, message: dict[str, Any], **options: Any) -> None:
@@ -54,6 +57,16 @@ def _bind(channel: Any, bind: Act, exchange: str, *binding: str) -> None:
         member = channel.sep.join(part or "" for part in binding)
         for key in (channel.keyprefix_queue, channel.keyprefix_binding_permanent):
             _run(channel, _BIND, key % (exchange,), member)
+
+
+def _size(channel: Any, size: Callable[[str], int], queue: str) -> int:
+    try:
+        return size(queue)
+    except redis.exceptions.OutOfMemoryError:
+        # In a transaction Redis refuses whatever there is, reading included.
+        with channel.conn_or_acquire() as client:
+            queues = (channel._q_for_pri(queue, each) for each in channel.priority_steps)
+            return sum(client.llen(each) for each in queues)
 
 
 def _run(channel: Any, script: str, key: str, value: str) -> None:
