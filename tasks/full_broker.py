@@ -39,7 +39,19 @@ def consume_though_full() -> None:
     def size_though_full(channel: Any, queue: str) -> int:
         return _size(channel, partial(size, channel), queue)
 
+    delete = everyones._delete
+
+    def delete_though_full(channel: Any, queue: str, *binding: str, **options: Any) -> None:
+        try:
+            delete(channel, queue, *binding, **options)
+        except redis.exceptions.OutOfMemoryError:
+            # Its binding is gone before, or ends by itself.
+            with channel.conn_or_acquire() as client:
+                for each in channel.priority_steps:
+                    client.delete(channel._q_for_pri(queue, each))
+
     everyones._queue_bind, everyones._size = bind_though_full, size_though_full
+    everyones._delete = delete_though_full
 
 
 def _put(channel: Any, put: Act, queue: str, message: dict[str, Any], **options: Any) -> None:

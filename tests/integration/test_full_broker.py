@@ -12,7 +12,7 @@ from tests.servers import running_redis
 @pytest.fixture
 def _consuming(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a worker's main process."""
-    for name in ("_queue_bind", "_size"):
+    for name in ("_queue_bind", "_size", "_delete"):
         monkeypatch.setattr(Channel, name, getattr(Channel, name))
     consume_though_full()
 
@@ -20,7 +20,7 @@ def _consuming(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_consuming")
 @pytest.mark.parametrize("is_known", [False, True])
 def test_a_queue_is_declared_though_redis_is_full(*, is_known: bool) -> None:
-    """Or who connects anew then would never free any of it."""
+    """And deleted: or who connects anew then would never free any of it."""
     with running_redis() as server, server.client() as client:
         queue = Queue("cpu", Exchange("cpu"), routing_key="cpu")
         if is_known:
@@ -31,3 +31,5 @@ def test_a_queue_is_declared_though_redis_is_full(*, is_known: bool) -> None:
         with Connection(server.url) as connection, connection.channel() as channel:
             queue(channel).declare()
             assert channel._size("cpu") == is_known
+            channel.queue_delete("cpu")
+            assert not client.exists("cpu")
