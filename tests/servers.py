@@ -31,6 +31,8 @@ _START_TIMEOUT_S = 30.0
 _SLOW_START_TIMEOUT_S = 60.0
 #: A free port may be taken by somebody else before the server binds it.
 _ATTEMPTS = 3
+#: A cluster's nodes talk to each other so far above their ports.
+_BUS_ABOVE, _LAST_PORT = 10_000, 65_535
 
 
 #: Set to run the tests' pumps and workers as users of `deploy/redis/users.acl`.
@@ -230,7 +232,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 def _start(command: str, folder: Path, options: tuple[str, ...]) -> RedisServer:
     for _ in range(_ATTEMPTS):
-        port = free_port()
+        port = _port_for(options)
         process = subprocess.Popen(
             [command, *_settings(port, folder, options), *options],
             stdout=subprocess.DEVNULL,
@@ -245,6 +247,13 @@ def _start(command: str, folder: Path, options: tuple[str, ...]) -> RedisServer:
             return server
         stop(process)
     raise RuntimeError(f"{command} did not start")
+
+
+def _port_for(options: tuple[str, ...]) -> int:
+    last = _LAST_PORT - _BUS_ABOVE if "--cluster-enabled" in options else _LAST_PORT
+    while (port := free_port()) > last:
+        pass
+    return port
 
 
 def _settings(port: int, folder: Path, options: Sequence[str]) -> list[str]:
