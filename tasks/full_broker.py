@@ -1,7 +1,8 @@
 """Lets what is accepted reach the workers though Redis has no memory to spare.
 
 What waits to be published is what fills it: were that refused, none would ever be freed. A script's
-first write is all that Redis refuses for want of memory, and none that only deletes.
+first write is all that Redis refuses for want of memory, and none that only deletes; in a
+transaction it refuses everything, reading included.
 """
 
 from collections.abc import Callable
@@ -12,46 +13,33 @@ import redis
 from kombu.transport.redis import Channel
 from kombu.utils.json import dumps
 
+#: A script's first write: neither a queue that is pushed to nor a table of bindings is to expire.
+_MAY_WRITE = "redis.call('PERSIST', KEYS[1]) "
 _PUSH, _BIND = (
-    f"redis.call('PERSIST', KEYS[1]) return redis.call('{command}', KEYS[1], ARGV[1])"
-    for command in ("LPUSH", "SADD")
+    f"{_MAY_WRITE}return redis.call('{command}', KEYS[1], ARGV[1])" for command in ("LPUSH", "SADD")
 )
 
-Act = Callable[..., None]
+Act = Callable[..., Any]
 
 
 def publish_though_full(channel: Any) -> None:
     """Have *channel*, if it is one of kombu's to Redis, publish whether or not memory is full."""
     if isinstance(channel, Channel):
-        own: Any = channel
-        own._put = partial(_put, channel, channel._put)
-        own._queue_bind = partial(_bind, channel, channel._queue_bind)
+        for name, act in (_DECLARING | {"_put": _put}).items():
+            setattr(channel, name, partial(act, channel, getattr(channel, name)))
 
 
 def consume_though_full() -> None:
     """Have every channel of this process declare what it consumes from, whether or not it is."""
-    everyones: Any = Channel
-    bind, size = everyones._queue_bind, everyones._size
+    for name, act in _DECLARING.items():
+        setattr(Channel, name, _method(act, getattr(Channel, name)))
 
-    def bind_though_full(channel: Any, *binding: str) -> None:
-        _bind(channel, partial(bind, channel), *binding)
 
-    def size_though_full(channel: Any, queue: str) -> int:
-        return _size(channel, partial(size, channel), queue)
+def _method(act: Act, own: Act) -> Act:
+    def method(channel: Any, *args: Any, **options: Any) -> Any:
+        return act(channel, partial(own, channel), *args, **options)
 
-    delete = everyones._delete
-
-    def delete_though_full(channel: Any, queue: str, *binding: str, **options: Any) -> None:
-        try:
-            delete(channel, queue, *binding, **options)
-        except redis.exceptions.OutOfMemoryError:
-            # Its binding is gone before, or ends by itself.
-            with channel.conn_or_acquire() as client:
-                for each in channel.priority_steps:
-                    client.delete(channel._q_for_pri(queue, each))
-
-    everyones._queue_bind, everyones._size = bind_though_full, size_though_full
-    everyones._delete = delete_though_full
+    return method
 
 
 def _put(channel: Any, put: Act, queue: str, message: dict[str, Any], **options: Any) -> None:
@@ -71,16 +59,42 @@ def _bind(channel: Any, bind: Act, exchange: str, *binding: str) -> None:
             _run(channel, _BIND, key % (exchange,), member)
 
 
-def _size(channel: Any, size: Callable[[str], int], queue: str) -> int:
-    try:
-        return size(queue)
-    except redis.exceptions.OutOfMemoryError:
-        # In a transaction Redis refuses whatever there is, reading included.
-        with channel.conn_or_acquire() as client:
-            queues = (channel._q_for_pri(queue, each) for each in channel.priority_steps)
-            return sum(client.llen(each) for each in queues)
-
-
 def _run(channel: Any, script: str, key: str, value: str) -> None:
     with channel.conn_or_acquire() as client:
         client.evalsha(client.script_load(script), 1, key, value)
+
+
+def _client(_channel: Any, create: Act, **options: Any) -> Any:
+    """A client whose transactions do what they can, and whose bindings are refreshed."""
+    client = create(**options)
+    pipeline, register = client.pipeline, client.register_script
+
+    def register_script(text: str) -> Any:
+        # What refreshes a binding, and not what releases a lock.
+        is_binding = text.lstrip().startswith("redis.call('SADD'")
+        return register(_MAY_WRITE + text if is_binding else text)
+
+    def start_pipeline(*args: Any, **settings: Any) -> Any:
+        started = pipeline(*args, **settings)
+        started.execute = partial(_execute, started, started.execute)
+        return started
+
+    client.register_script, client.pipeline = register_script, start_pipeline
+    return client
+
+
+def _execute(pipeline: Any, execute: Act, *args: Any) -> Any:
+    """*pipeline*'s commands: in a transaction if there is room, else each by itself."""
+    kept = pipeline.command_stack, pipeline.scripts
+    try:
+        return execute(*args)
+    except redis.exceptions.OutOfMemoryError:
+        if not pipeline.transaction:
+            raise
+        pipeline.transaction = False
+        pipeline.command_stack, pipeline.scripts = kept
+        return execute(*args)
+
+
+#: What stands in for kombu's own.
+_DECLARING: dict[str, Act] = {"_queue_bind": _bind, "_create_client": _client}

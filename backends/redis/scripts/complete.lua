@@ -22,8 +22,8 @@ for i, id in ipairs(ids) do
     found[i] = 0
   end
 end
+begin_though_full()
 if #done > 0 then
-  begin_though_full()
   for k, i in ipairs(done) do
     if has_more then
       hand_over(ids[i], 'o', outcomes[i], 'r', '1')
@@ -78,9 +78,6 @@ if is_again then
   end
 elseif wanted > 0 and #done == #ids and waits > published
   and processes_of(worker_of(owner)) > 0 then
-  if #done == 0 then
-    begin_though_full()
-  end
   take()
 end
 return found

@@ -1,4 +1,5 @@
 -- The broker did not take these. ARGV: batches, oldest first.
+begin_though_full()
 local found = 0
 for i = #ARGV, at + 1, -1 do
   if redis.call('ZSCORE', PUBLISHED, ARGV[i]) then
