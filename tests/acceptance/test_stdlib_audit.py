@@ -9,6 +9,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,18 @@ def test_an_interrupt_drains_and_leaves_no_process(tmp_path: Path, number: int) 
     assert soonest(interrupt, tmp_path) <= ENDS_S
 
 
+def _is_audit_at_work(session: Sequence[int]) -> bool:
+    """Is the audit among these processes, and past its imports? Then it catches SIGTERM."""
+    for pid in session:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            status = Path(f"/proc/{pid}/status").read_text().split()
+            caught = int(status[status.index("SigCgt:") + 1], 16)
+            if words[1:2] == [os.fsencode(EXAMPLE)] and caught & 1 << signal.SIGTERM - 1:
+                return True
+    return False
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_the_fleet_as_well(tmp_path: Path, number: int) -> None:
     """Within 5 s, with exit 130 and no traceback; no process is left, and no folder."""
@@ -170,6 +183,7 @@ def test_an_interrupt_ends_the_fleet_as_well(tmp_path: Path, number: int) -> Non
         with started(folder, *words, **variables) as demo:
             # Redis, two workers with a process each, the audit, and `up` itself.
             assert eventually(lambda: len(demo.session()) >= 7, timeout_s=60), demo.log
+            assert eventually(lambda: _is_audit_at_work(demo.session())), demo.log
             watch.has_started()
             everything = demo.session()
             os.killpg(demo.process.pid, number)
