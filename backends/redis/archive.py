@@ -218,7 +218,8 @@ class Archive:
         """
         name = escape(letter_id)
         with translated(self._where):
-            pipeline = self._client.pipeline(transaction=True)
+            # In a transaction a full Redis refuses even this; no letter without a record is listed.
+            pipeline = self._client.pipeline(transaction=False)
             pipeline.hdel(f"{self._prefix}l:letters", name)
             pipeline.zrem(f"{self._prefix}i:letters", name)
             deleted, _ = pipeline.execute()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from threading import Event
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from backends import BackendConfig
 from backends.codec import Codec
 from backends.errors import BackendRefusingError
+from backends.redis.archive import Archive
 from backends.redis.ledger import LedgerClient
 from tests.servers import running_redis
 from tests.unit.backends.conftest import OWNER, TERMS, dispatch_to, outcome
@@ -23,10 +25,17 @@ def server_client() -> Iterator[Any]:
 
 
 @pytest.fixture
-def ledger(server_client: Any) -> Iterator[LedgerClient]:
+def config(server_client: Any) -> BackendConfig:
+    return BackendConfig("redis", server_client.url, "full:", redis_ttl=60)
+
+
+@pytest.fixture
+def ledger(config: BackendConfig) -> Iterator[LedgerClient]:
     """Whose worker `w` has one process; `d` and `e` wait to be published."""
-    config = BackendConfig("redis", server_client.url, "full:", redis_ttl=60)
-    with closing(LedgerClient(config, Codec(), TERMS)) as ledger:
+    # What is refused is raised, and not tried again.
+    is_stopping = Event()
+    is_stopping.set()
+    with closing(LedgerClient(config, Codec(), TERMS, is_stopping=is_stopping)) as ledger:
         ledger.beat("w", {"p": 1})
         for dispatch_id in "de":
             ledger.record(dispatch_id, "a", dispatch_to("a"), "")
@@ -55,6 +64,16 @@ def test_what_the_broker_refuses_is_put_back(ledger: LedgerClient, server_client
     batches = ledger.publishable(2, 2, {})
     ledger.put_back(batches)
     assert ledger.publishable(2, 2, {}) == batches
+
+
+def test_a_dead_letter_is_dropped(config: BackendConfig, server_client: Any) -> None:
+    """It is one way to make room."""
+    server_client.hset("full:l:letters", "m", b"record")
+    server_client.zadd("full:i:letters", {"m": 1})
+    server_client.config_set("maxmemory", 1)
+    with Archive(config, Codec()) as archive:
+        archive.drop("m")
+    assert not server_client.keys()
 
 
 def test_what_is_new_is_refused(ledger: LedgerClient, server_client: Any) -> None:
