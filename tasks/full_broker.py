@@ -1,23 +1,33 @@
 """Lets what is accepted reach the workers though Redis has no memory to spare.
 
-What waits to be published is what fills it: were that refused, none would ever be freed. A script's
-first write is all that Redis refuses for want of memory, and none that only deletes; in a
-transaction it refuses everything, reading included.
+What waits to be published is what fills it: were that refused, none would ever be freed. Redis
+refuses each command that may need memory, and in a transaction all others too, reading included. In
+a script it refuses the former alone, and those only until the script has written anything.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 import redis
-from kombu.transport.redis import Channel
+from kombu.transport.redis import Channel, QoS
 from kombu.utils.json import dumps
 
-#: A script's first write: neither a queue that is pushed to nor a table of bindings is to expire.
-_MAY_WRITE = "redis.call('PERSIST', KEYS[1]) "
-_PUSH, _BIND = (
-    f"{_MAY_WRITE}return redis.call('{command}', KEYS[1], ARGV[1])" for command in ("LPUSH", "SADD")
-)
+#: Runs commands one after the other. KEYS: one that never is. ARGV: how many words the next command
+#: has, and these.
+_AT_ONCE = """
+redis.call('DEL', KEYS[1])
+local found, at = {}, 1
+while at < #ARGV do
+  local last = at + tonumber(ARGV[at])
+  found[#found + 1] = redis.call(unpack(ARGV, at + 1, last))
+  at = last + 1
+end
+return found
+"""
+_NO_KEY = "_kombu.none"
+#: Of the queues that answers to monitors are put into, as kombu names them.
+_REPLIES = ".reply.celery.pidbox"
 
 Act = Callable[..., Any]
 
@@ -25,21 +35,24 @@ Act = Callable[..., Any]
 def publish_though_full(channel: Any) -> None:
     """Have *channel*, if it is one of kombu's to Redis, publish whether or not memory is full."""
     if isinstance(channel, Channel):
-        for name, act in (_DECLARING | {"_put": _put}).items():
+        for name, act in (("_create_client", _client), ("_put", _put)):
             setattr(channel, name, partial(act, channel, getattr(channel, name)))
 
 
 def consume_though_full() -> None:
-    """Have every channel of this process declare what it consumes from, whether or not it is."""
-    for name, act in _DECLARING.items():
-        setattr(Channel, name, _method(act, getattr(Channel, name)))
+    """Have every channel of this process consume, and answer monitors, whether or not it is."""
+    _replace(Channel, "_create_client", _client)
+    _replace(Channel, "_put", _put_reply)
+    _replace(QoS, "restore_visible", _restore)
 
 
-def _method(act: Act, own: Act) -> Act:
-    def method(channel: Any, *args: Any, **options: Any) -> Any:
-        return act(channel, partial(own, channel), *args, **options)
+def _replace(owner: type, name: str, act: Act) -> None:
+    own = getattr(owner, name)
 
-    return method
+    def method(self: Any, *args: Any, **options: Any) -> Any:
+        return act(self, partial(own, self), *args, **options)
+
+    setattr(owner, name, method)
 
 
 def _put(channel: Any, put: Act, queue: str, message: dict[str, Any], **options: Any) -> None:
@@ -47,54 +60,61 @@ def _put(channel: Any, put: Act, queue: str, message: dict[str, Any], **options:
         put(queue, message, **options)
     except redis.exceptions.OutOfMemoryError:
         priority = channel._get_message_priority(message, reverse=False)
-        _run(channel, _PUSH, channel._q_for_pri(queue, priority), dumps(message))
+        with channel.conn_or_acquire() as client, client.pipeline() as pipeline:
+            pipeline.lpush(channel._q_for_pri(queue, priority), dumps(message))
+            pipeline.execute()
 
 
-def _bind(channel: Any, bind: Act, exchange: str, *binding: str) -> None:
+def _put_reply(channel: Any, put: Act, queue: str, *message: Any, **options: Any) -> None:
+    # What handlers send is not ours to let in.
+    if queue.endswith(_REPLIES):
+        _put(channel, put, queue, *message, **options)
+    else:
+        put(queue, *message, **options)
+
+
+def _restore(_qos: Any, restore: Act, **options: int) -> None:
+    """Put back what was not acknowledged; where there is no room, at another time."""
     try:
-        bind(exchange, *binding)
+        restore(**options)
     except redis.exceptions.OutOfMemoryError:
-        member = channel.sep.join(part or "" for part in binding)
-        for key in (channel.keyprefix_queue, channel.keyprefix_binding_permanent):
-            _run(channel, _BIND, key % (exchange,), member)
-
-
-def _run(channel: Any, script: str, key: str, value: str) -> None:
-    with channel.conn_or_acquire() as client:
-        client.evalsha(client.script_load(script), 1, key, value)
+        return
 
 
 def _client(_channel: Any, create: Act, **options: Any) -> Any:
-    """A client whose transactions do what they can, and whose bindings are refreshed."""
+    """A client whose transactions run, and whose bindings are refreshed, though memory is full."""
     client = create(**options)
     pipeline, register = client.pipeline, client.register_script
 
     def register_script(text: str) -> Any:
-        # What refreshes a binding, and not what releases a lock.
+        # What refreshes a binding, and not what releases a lock. No such set ever expires.
         is_binding = text.lstrip().startswith("redis.call('SADD'")
-        return register(_MAY_WRITE + text if is_binding else text)
+        return register("redis.call('PERSIST', KEYS[1]) " + text if is_binding else text)
 
     def start_pipeline(*args: Any, **settings: Any) -> Any:
         started = pipeline(*args, **settings)
-        started.execute = partial(_execute, started, started.execute)
+        started.execute = partial(_execute, client, started, started.execute)
         return started
 
     client.register_script, client.pipeline = register_script, start_pipeline
     return client
 
 
-def _execute(pipeline: Any, execute: Act, *args: Any) -> Any:
-    """*pipeline*'s commands: in a transaction if there is room, else each by itself."""
-    kept = pipeline.command_stack, pipeline.scripts
+def _execute(client: Any, pipeline: Any, execute: Act, **options: bool) -> Any:
+    """*pipeline*'s commands: in a transaction if there is room, else in a script."""
+    commands, scripts, is_watching = pipeline.command_stack, pipeline.scripts, pipeline.watching
     try:
-        return execute(*args)
+        return execute(**options)
     except redis.exceptions.OutOfMemoryError:
-        if not pipeline.transaction:
+        if is_watching or not pipeline.transaction:
             raise
-        pipeline.transaction = False
-        pipeline.command_stack, pipeline.scripts = kept
-        return execute(*args)
+    if scripts:
+        # No script runs another.
+        pipeline.transaction, pipeline.command_stack, pipeline.scripts = False, commands, scripts
+        return execute(**options)
+    return _at_once(client, (words for words, _ in commands))
 
 
-#: What stands in for kombu's own.
-_DECLARING: dict[str, Act] = {"_queue_bind": _bind, "_create_client": _client}
+def _at_once(client: Any, commands: Iterable[tuple[Any, ...]]) -> Any:
+    counted = [word for words in commands for word in (len(words), *words)]
+    return client.evalsha(client.script_load(_AT_ONCE), 1, _NO_KEY, *counted)

@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,34 +66,6 @@ async def test_a_full_redis_drains_by_itself(
             assert [answer.number for answer in answers] == list(range(MANY))
         assert caplog.text.count("OOM: its memory is full; raise maxmemory, or") == 1, caplog.text
         assert worker.log.count("OOM: its memory is full") <= 1, worker.log
-
-
-@pytest.mark.timeout(120)
-async def test_a_full_redis_drains_though_all_connect_anew(tmp_path: Path) -> None:
-    """Every connection breaks while there is no room: what is inside is run all the same."""
-    prefix = "full:"
-    with running_redis() as server, closing(server.client()) as found:
-        client: Any = found
-        organism = write_organism(tmp_path / "organism.yaml", server.url, prefix, LISTENERS)
-        with running_worker(organism):
-            async with StreamPump.from_file(organism) as pump, asyncio.timeout(100):
-                await pump.request("burn", Load())
-                requests = (pump.request("burn", Load(n, "x" * FILLER)) for n in range(MANY))
-                asked = [asyncio.create_task(each) for each in requests]
-                is_busy = partial(client.hlen, f"{prefix}l:claims")
-                assert await asyncio.to_thread(eventually, is_busy)
-                client.config_set("maxmemory", 1)
-                for kind in ("normal", "pubsub"):
-                    client.client_kill_filter(_type=kind, skipme=True)
-                is_idle = partial(is_empty, client, f"{prefix}l:dispatches")
-                assert await asyncio.to_thread(eventually, is_idle, timeout_s=60)
-                client.config_set("maxmemory", 0)
-                answers = await asyncio.gather(*asked)
-    assert [answer.number for answer in answers] == list(range(MANY))
-
-
-def is_empty(client: Any, key: str) -> bool:
-    return not client.exists(key)
 
 
 @pytest.mark.timeout(120)
