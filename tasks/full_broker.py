@@ -5,13 +5,15 @@ refuses each command that may need memory, and in a transaction all others too, 
 a script it refuses the former alone, and those only until the script has written anything.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import redis
 from kombu.transport.redis import Channel, QoS
 from kombu.utils.json import dumps
+
+from backends.redis.refusals import refusal_in
 
 #: Runs commands one after the other. KEYS: one that never is. ARGV: how many words the next command
 #: has, and these.
@@ -43,7 +45,8 @@ def consume_though_full() -> None:
     """Have every channel of this process consume, and answer monitors, whether or not it is."""
     _replace(Channel, "_create_client", _client)
     _replace(Channel, "_put", _put_reply)
-    _replace(QoS, "restore_visible", _restore)
+    _replace(Channel, "maybe_refresh_binding_expiry", _in_its_time)
+    _replace(QoS, "restore_visible", _in_its_time)
 
 
 def _replace(owner: type, name: str, act: Act) -> None:
@@ -73,21 +76,22 @@ def _put_reply(channel: Any, put: Act, queue: str, *message: Any, **options: Any
         put(queue, *message, **options)
 
 
-def _restore(_qos: Any, restore: Act, **options: int) -> None:
-    """Put back what was not acknowledged; where there is no room, at another time."""
+def _in_its_time(_owner: Any, act: Act, **options: int) -> None:
+    """What is done now and then; while it is refused, which others say, at another time."""
     try:
-        restore(**options)
-    except redis.exceptions.OutOfMemoryError:
-        return
+        act(**options)
+    except redis.RedisError as exc:
+        if refusal_in(exc) is None:
+            raise
 
 
 def _client(_channel: Any, create: Act, **options: Any) -> Any:
-    """A client whose transactions run, and whose bindings are refreshed, though memory is full."""
+    """A client whose transactions run, and that binds what expires, though memory is full."""
     client = create(**options)
     pipeline, register = client.pipeline, client.register_script
 
     def register_script(text: str) -> Any:
-        # What refreshes a binding, and not what releases a lock. No such set ever expires.
+        # What binds, and not what releases a lock. No such set ever expires.
         is_binding = text.lstrip().startswith("redis.call('SADD'")
         return register("redis.call('PERSIST', KEYS[1]) " + text if is_binding else text)
 
@@ -102,19 +106,13 @@ def _client(_channel: Any, create: Act, **options: Any) -> Any:
 
 def _execute(client: Any, pipeline: Any, execute: Act, **options: bool) -> Any:
     """*pipeline*'s commands: in a transaction if there is room, else in a script."""
-    commands, scripts, is_watching = pipeline.command_stack, pipeline.scripts, pipeline.watching
+    commands = [words for words, _ in pipeline.command_stack]
+    # No script runs another, or is undone by what somebody else does meanwhile.
+    is_plain = pipeline.transaction and not pipeline.watching and not pipeline.scripts
     try:
         return execute(**options)
     except redis.exceptions.OutOfMemoryError:
-        if is_watching or not pipeline.transaction:
+        if not is_plain:
             raise
-    if scripts:
-        # No script runs another.
-        pipeline.transaction, pipeline.command_stack, pipeline.scripts = False, commands, scripts
-        return execute(**options)
-    return _at_once(client, (words for words, _ in commands))
-
-
-def _at_once(client: Any, commands: Iterable[tuple[Any, ...]]) -> Any:
     counted = [word for words in commands for word in (len(words), *words)]
     return client.evalsha(client.script_load(_AT_ONCE), 1, _NO_KEY, *counted)

@@ -31,9 +31,9 @@ UNACKED = "celery.full:unacked"
 @pytest.fixture
 def _as_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a worker's main process."""
-    replaced = ((Channel, "_create_client"), (Channel, "_put"), (QoS, "restore_visible"))
-    for owner, name in replaced:
-        monkeypatch.setattr(owner, name, getattr(owner, name))
+    for name in ("_create_client", "_put", "maybe_refresh_binding_expiry"):
+        monkeypatch.setattr(Channel, name, getattr(Channel, name))
+    monkeypatch.setattr(QoS, "restore_visible", QoS.restore_visible)
     # One that was made by an earlier test would do.
     monkeypatch.setattr(Lock, "lua_release", None)
     consume_though_full()
@@ -98,21 +98,38 @@ def test_a_pump_publishes(prefix: str) -> None:
 
 
 @pytest.mark.usefixtures("_as_worker")
-def test_a_worker_keeps_what_expires() -> None:
-    """Its control queue is bound, and stays so: else the log would hear of it each second."""
-    prefix = "celery.full:"
+def test_a_worker_declares_what_expires() -> None:
+    """Its control queue."""
     with (
-        running_redis() as server,
-        channel_to(server, prefix) as channel,
+        running_redis("--maxmemory", "1") as server,
+        channel_to(server, "celery.full:") as channel,
         server.client() as client,
     ):
-        client.config_set("maxmemory", 1)
+        cpu(expires=10.0)(channel).declare()
+        assert client.exists("celery.full:_kombu.binding.cpu")
+
+
+@pytest.mark.usefixtures("_as_worker")
+@pytest.mark.parametrize("refusing", ["maxmemory", "min-replicas-to-write"])
+def test_what_can_wait_is_refused_quietly(refusing: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Kombu puts off the end of what expires; it would say at length each second that it can't."""
+    table = "celery.full:_kombu.binding.cpu"
+    with (
+        running_redis() as server,
+        channel_to(server, "celery.full:") as channel,
+        server.client() as client,
+    ):
         queue = cpu(expires=10.0)(channel)
         queue.declare()
         queue.consume()
-        client.delete(f"{prefix}_kombu.binding.cpu")
-        channel.maybe_refresh_binding_expiry()
-        assert client.exists(f"{prefix}_kombu.binding.cpu")
+        client.delete(table)
+        client.config_set(refusing, 1)
+        channel.connection.cycle.maybe_refresh_binding_expiry()
+        assert not client.exists(table)
+        client.config_set(refusing, 0)
+        channel.connection.cycle.maybe_refresh_binding_expiry()
+        assert client.exists(table)
+    assert not caplog.records
 
 
 @pytest.mark.usefixtures("_as_worker")
