@@ -7,7 +7,11 @@ from collections.abc import Callable
 from functools import cache
 from threading import Lock
 
-from backends.errors import BackendDeniedError, BackendRefusingError
+from backends.errors import (
+    BackendDeniedError,
+    BackendRefusingError,
+    BackendUnreplicatedError,
+)
 
 log = logging.getLogger(__name__)
 #: What a user may not do only whoever tries it hears.
@@ -89,6 +93,7 @@ class Contact:
     def __init__(self, where: str, kind: str = "redis", *, quiet_s: float = QUIET_S) -> None:
         self.where = where
         self._of_writes = _Spell(where, "takes writes again", quiet_s)
+        self._of_replicas = _Spell(where, "replicates again", quiet_s)
         self._of_access = _Spell(where, "lets us in again", quiet_s)
         self._of_rights = _Spell(where, "lets us do what is needed again", quiet_s, log_of_rights)
         self._kind = kind
@@ -126,6 +131,9 @@ class Contact:
         if isinstance(reason, BackendRefusingError):
             self._of_writes.refused(str(reason), since)
             return
+        if isinstance(reason, BackendUnreplicatedError):
+            self._of_replicas.refused(str(reason), since)
+            return
         if isinstance(reason, BackendDeniedError):
             # Said though it was away a moment ago: waiting alone will not end this.
             is_of_rights = _OF_RIGHTS in str(reason)
@@ -149,7 +157,7 @@ class Contact:
 
     def answered(self, *, since: float) -> None:
         """It did answer what was sent at *since*."""
-        for spell in (self._of_writes, self._of_access, self._of_rights):
+        for spell in (self._of_writes, self._of_replicas, self._of_access, self._of_rights):
             if spell.reason:
                 spell.permitted()
         if not self._has_missed:

@@ -20,6 +20,10 @@ class BackendRefusingError(BackendUnavailableError):
     """The store answers, and takes no writes for now; the text says why, and what helps."""
 
 
+class BackendUnreplicatedError(BackendUnavailableError):
+    """The store has what was written, and fewer replicas than must; the text says how many."""
+
+
 class BackendDeniedError(BackendUnavailableError):
     """The store answers, and lets us in no more, or our user do too little; the text says why.
 

@@ -17,6 +17,7 @@ from backends.errors import (
     BackendError,
     BackendRefusingError,
     BackendUnavailableError,
+    BackendUnreplicatedError,
 )
 from backends.redis.aside import Aside, Command
 from backends.redis.connection import translated
@@ -248,9 +249,9 @@ class Pipeliner:
         if isinstance(reached, Exception):
             raise reached
         if reached < self._replicas:
-            raise BackendUnavailableError(
-                f"{self._contact.where} has replicated this to {reached} of {self._replicas}"
-                " (backend.redis_replicas)"
+            raise BackendUnreplicatedError(
+                f"{self._contact.where} replicates to fewer servers than backend.redis_replicas"
+                f" ({self._replicas}): nobody is told of what these have not got"
             )
         return replies
 
