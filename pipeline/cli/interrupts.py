@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
@@ -30,10 +31,17 @@ class Interrupts:
         self._steps = [drain, stop]
         self._former: dict[int, Any] = {}
         self._loop = asyncio.get_running_loop()
+        self._wakes, self._woken = socket.socketpair()
+        self._former_wakes = -1
         #: Signals so far.
         self.count = 0
 
     def __enter__(self) -> Self:
+        # A signal that comes just before the loop waits, or to another thread, ends no wait.
+        for end in (self._wakes, self._woken):
+            end.settimeout(0)
+        self._loop.add_reader(self._woken, self._woken.recv, 4096)
+        self._former_wakes = signal.set_wakeup_fd(self._wakes.fileno(), warn_on_full_buffer=False)
         # Not the loop's own handlers: those wait for the loop, which a handler may hold.
         self._former = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
         return self
@@ -47,6 +55,10 @@ class Interrupts:
         if self.count < len(self._steps):
             for number, former in self._former.items():
                 signal.signal(number, former)
+        signal.set_wakeup_fd(self._former_wakes)
+        self._loop.remove_reader(self._woken)
+        self._wakes.close()
+        self._woken.close()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - signal's signature
         self.count += 1
