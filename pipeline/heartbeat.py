@@ -47,8 +47,11 @@ class Heartbeat:
             OSError: it can't.
         """
         if self._path is not None:
-            self._path.touch()
-            self._path.unlink()
+            # Under another name: a probe that looks meanwhile must not take it for a beat.
+            trial = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+            trial.touch()
+            trial.unlink()
+            self._path.unlink(missing_ok=True)
 
     def beat(self) -> None:
         """Show that this process gets around. Never raises: silence says it as well."""

@@ -111,7 +111,7 @@ def test_a_worker_that_starts_into_an_outage_lives(tmp_path: Path) -> None:
     write_hangable(tmp_path / "o", server.url, "x:")
     with probed("worker", tmp_path / "o") as process:
         assert eventually(process.alive, timeout_s=LONG_S), process.command.log
-        assert holds_for(lambda: process.alive(SOON_S), SOON_S + 2)
+        assert holds_for(lambda: process.alive(SOON_S), SOON_S + 2), process.command.log
         pumps = pump(tmp_path / "o", "run", "organism.yaml")
         assert pumps.returncode == 1
         assert "does not answer" in pumps.stderr

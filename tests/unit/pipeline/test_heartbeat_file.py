@@ -1,5 +1,6 @@
 """A process's beats, where they can't be written."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,23 @@ def test_nobody_need_want_it() -> None:
     heartbeat.clear()
     heartbeat.beat()
     heartbeat.end()
+
+
+def test_clearing_shows_no_beat(tmp_path: Path) -> None:
+    """However often a probe looks meanwhile: what has not begun does not live yet."""
+    alive = tmp_path / "alive"
+    is_over, seen = threading.Event(), threading.Event()
+
+    def look() -> None:
+        while not is_over.is_set():
+            if alive.exists():
+                seen.set()
+
+    probe = threading.Thread(target=look)
+    probe.start()
+    for _ in range(5000):
+        Heartbeat(alive).clear()
+    is_over.set()
+    probe.join()
+    assert not seen.is_set()
+    assert not list(tmp_path.iterdir())
