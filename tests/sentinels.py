@@ -69,6 +69,11 @@ class Watched:
         named = [self._named_by(sentinel) for sentinel in self._sentinels]
         return max(named, key=named.count)
 
+    @property
+    def failovers(self) -> int:
+        """How many there have been: one as well where a busy machine delays an answer too long."""
+        return max(int(view["config-epoch"]) for view in self._views())
+
     def client(self, port: int) -> redis.Redis:
         """Of one of the servers."""
         return redis.Redis(host="127.0.0.1", port=port, retry=Retry(NoBackoff(), 0))
@@ -124,13 +129,12 @@ class Watched:
         states = [found.get(f"slave{index}", {}).get("state") for index in range(replicas)]
         if found["role"] != "master" or states != ["online"] * replicas:
             return False
-        views: list[Any] = [each.sentinel_master(SERVICE) for each in self._sentinels]
         return all(
             view["num-slaves"] >= replicas
             and view["num-other-sentinels"] == SENTINELS - 1
             and not view["is_master_down"]
             and not view["is_disconnected"]
-            for view in views
+            for view in self._views()
         )
 
     def close(self) -> None:
@@ -146,6 +150,9 @@ class Watched:
                 return str(client.info("replication")["role"])
         except redis.RedisError:
             return ""
+
+    def _views(self) -> list[Any]:
+        return [each.sentinel_master(SERVICE) for each in self._sentinels]
 
     def _named_by(self, sentinel: Any) -> int:
         return int(sentinel.sentinel_get_master_addr_by_name(SERVICE)[1])

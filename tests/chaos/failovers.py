@@ -26,6 +26,8 @@ class Failovers:
     """What a run came to whose primary was killed."""
 
     outage: Outage
+    #: Times that another server became the primary: for a late answer as well.
+    moves: int = 0
     #: From each death until another server took writes, and until the next answers came: the first
     #: one, and the first of a handler on workers.
     moved_s: list[float] = field(default_factory=list)
@@ -88,7 +90,7 @@ def failovers(  # noqa: PLR0913 - what happens in it
         chaos = Chaos(organism, seed=1, counter=counter.url, pause_s=None)
         try:
             chaos.run(messages, limit_s=limit_s, beside=strike)
-            found.outage = outage_of(chaos)
+            found.outage, found.moves = outage_of(chaos), watched.failovers
             for death in deaths:
                 # What was on its way already says nothing.
                 heard = [each for each in chaos.heard if each[0] > death + DOWN_AFTER_MS / 2000]

@@ -13,6 +13,8 @@ def test_everybody_follows_the_new_primary() -> None:
     assert len(found.moved_s) == len(found.worked_s) == 1, found
     *workers, one, other = away = found.outage.away
     assert away == found.outage.back, found
+    told = f"failovers: {found.moves}\n{found.outage.told}"
     # A worker may look at Redis before and after, and not meanwhile.
-    assert max(workers) <= 1, found.outage.told
-    assert one == other == 1, found.outage.told
+    assert max(workers) <= found.moves, told
+    # One that its Sentinels made of a late answer may go by unnoticed.
+    assert 1 <= min(one, other) <= max(one, other) <= found.moves, told
