@@ -11,6 +11,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from backends.cancelling import cancel_all
 
@@ -47,10 +48,8 @@ class Heartbeat:
             OSError: it can't.
         """
         if self._path is not None:
-            # Under another name: a probe that looks meanwhile must not take it for a beat.
-            trial = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-            trial.touch()
-            trial.unlink()
+            # Beside it: a probe that looks meanwhile must not take it for a beat.
+            TemporaryFile(dir=self._path.parent).close()
             self._path.unlink(missing_ok=True)
 
     def beat(self) -> None:

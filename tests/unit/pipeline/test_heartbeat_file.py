@@ -35,6 +35,15 @@ def test_nobody_need_want_it() -> None:
     heartbeat.end()
 
 
+@pytest.mark.parametrize("name", ["", ".", "missing/alive"])
+def test_what_is_no_file_is_refused(tmp_path: Path, name: str) -> None:
+    """As an `OSError`, which the command tells."""
+    with pytest.raises(OSError, match="directory"):
+        Heartbeat(tmp_path / name).clear()
+    with pytest.raises(OSError, match="directory"):
+        Heartbeat(Path(name)).clear()
+
+
 def test_clearing_shows_no_beat(tmp_path: Path) -> None:
     """However often a probe looks meanwhile: what has not begun does not live yet."""
     alive = tmp_path / "alive"
