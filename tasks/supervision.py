@@ -9,6 +9,7 @@ import math
 import os
 import signal
 import time
+from collections import deque
 from collections.abc import Callable
 from threading import Event, Thread
 from typing import Any
@@ -56,7 +57,7 @@ class Supervisor:
         self._wakeup = Event()
         self._thread: Thread | None = None
         self._pool: Any = None
-        self._unknown: list[str] = []
+        self._unknown: deque[str] = deque()
         self._rest = Rest()
         #: When this worker was told to stop; 0 until then.
         self._told_at = 0.0
@@ -211,8 +212,9 @@ class Supervisor:
             self._has_handed_over = True
         if self._unknown and self._rest.left_s <= 0:
             self._rest.begin()
-            while self._unknown:
-                self._refuse(self._unknown.pop())
+            # What comes right back meanwhile waits for the next rest.
+            for _ in range(len(self._unknown)):
+                self._refuse(self._unknown.popleft())
 
     def _suspect(self, pid: int, claims: list[bytes]) -> str:
         """What a dead process was running, as `bury` takes it."""

@@ -1,19 +1,14 @@
 """Whom a worker's main process says a dead process has taken with it."""
 
-import os
 import subprocess
 import sys
 from types import SimpleNamespace
 from typing import Any
 
-from backends.mailbox import Envelope
-from backends.redis.records import Dispatch
-from pipeline.organism import Organism
 from pipeline.organism_file import load_organism
-from tasks.application import create_app
 from tasks.identity import worker_notes
-from tasks.supervision import Supervisor
 from tests.integration.conftest import WriteOrganism
+from tests.integration.supervisors import record, supervisor_of
 
 
 def died_while_running(dispatch_id: str) -> int:
@@ -25,19 +20,6 @@ def died_while_running(dispatch_id: str) -> int:
     notes._write(1, dispatch_id)
     notes._writer = 0
     return process.pid
-
-
-def supervisor_of(organism: Organism) -> Supervisor:
-    """One whose pool is this process alone."""
-    supervisor = Supervisor(create_app(organism), organism, "node")
-    supervisor._pool = SimpleNamespace(info={"processes": [os.getpid()]}, _pool=[])
-    return supervisor
-
-
-def record(supervisor: Supervisor, *names: str) -> None:
-    for name in names:
-        dispatch = Dispatch(Envelope(name, "c", "s", "", "t", "work", "me", b""), "f")
-        supervisor._ledger.record(name, "work", dispatch, "")
 
 
 def test_a_process_that_had_begun_nothing_has_killed_nobody(write: WriteOrganism) -> None:

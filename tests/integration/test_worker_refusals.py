@@ -12,11 +12,13 @@ import pytest
 import redis
 
 from pipeline import HandlerError, StreamPump
+from pipeline.organism_file import load_organism
 from tasks.executor import CeleryExecutor
 from tasks.pace import ENOUGH
 from tasks.rest import LONGEST_REST_S
 from tests.fleet import running_worker
 from tests.integration.conftest import WriteOrganism, listener
+from tests.integration.supervisors import record, supervisor_of
 from tests.integration.worker_handlers import Work, runs_in
 from tests.waiting import eventually
 
@@ -72,6 +74,31 @@ async def test_what_waits_for_a_busy_worker_is_not_tossed_about(
             assert [(await each).number for each in (busy, waiting)] == [1, 2]
     # However its machine delays it: what makes the rests short again is longer than they are.
     assert took_s > 2 * LONGEST_REST_S, redis_client.hgetall(f"{redis_prefix}l:counts")
+
+
+def test_what_comes_right_back_is_refused_after_a_rest(
+    write: WriteOrganism, redis_client: redis.Redis, redis_prefix: str
+) -> None:
+    """However fast: a pump may have published it before its release is answered."""
+    supervisor = supervisor_of(load_organism(write()))
+    supervisor._advert["ff"] = 1
+    ledger, release = supervisor._ledger, supervisor._ledger.release
+
+    def release_and_receive(*refused: Any) -> int:
+        count = release(*refused)
+        for batch in ledger.publishable(9, 9, {}):
+            supervisor.refuse(batch.ids)
+        return count
+
+    record(supervisor, "one")
+    (batch,) = ledger.publishable(9, 9, {})
+    supervisor.refuse(batch.ids)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ledger, "release", release_and_receive)
+        supervisor._tick()
+    assert redis_client.hget(f"{redis_prefix}l:counts", "released") == b"1"
+    assert list(supervisor._unknown) == ["one"]
+    supervisor.stop()
 
 
 @pytest.mark.parametrize("name", ["work", "extra"])
